@@ -1,0 +1,1 @@
+"""The internal door: HTTP in, core words out. Only `api.wiring` knows the adapters."""

@@ -1,0 +1,17 @@
+"""Agents: named ways of working."""
+
+from core.chat import Parameters
+from core.value import Value
+
+
+class Agent(Value):
+    """Instructions and parameters under a name."""
+
+    id: str
+    name: str
+    description: str
+    instructions: str
+    parameters: Parameters = Parameters()
+    starters: tuple[str, ...] = ()
+    """Three first messages for an empty chat."""
+    builtin: bool = False

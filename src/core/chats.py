@@ -1,0 +1,98 @@
+"""Conversations as they are kept: a tree of messages under each chat."""
+
+from typing import Literal
+
+from core.chat import Parameters, Role
+from core.value import Value
+
+MessageStatus = Literal["done", "writing", "stopped", "failed", "interrupted"]
+
+
+class TurnStats(Value):
+    """What an answer cost. Seconds are wall time; None is "not known"."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    tokens_per_second: float | None = None
+    time_to_first_token_seconds: float | None = None
+    load_time_seconds: float | None = None
+    total_seconds: float | None = None
+
+
+class ModelTruth(Value):
+    """Which model was asked and which answered."""
+
+    asked: str
+    """Full name."""
+    answered: str | None = None
+    """The provider's word for what answered: model or instance id."""
+    instance_id: str | None = None
+    asked_context: int | None = None
+    got_context: int | None = None
+
+
+class Problem(Value):
+    """Why something ended badly."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Message(Value):
+    """One message in the tree of a chat."""
+
+    id: str
+    chat_id: str
+    parent_id: str | None = None
+    role: Role
+    content: str = ""
+    reasoning: str = ""
+    status: MessageStatus = "done"
+    reason: str | None = None
+    """Why it ended as it did: `finish_reason`, or `model_changed`, `server_stopped`, …"""
+    problem: Problem | None = None
+    model: ModelTruth | None = None
+    stats: TurnStats | None = None
+    agent_id: str | None = None
+    job_id: str | None = None
+    created_at: float
+    """Unix seconds."""
+    siblings: tuple[str, ...] = ()
+    """Ids of all children of the same parent, in order of birth, this one included."""
+
+
+class Chat(Value):
+    """A conversation, without its messages."""
+
+    id: str
+    title: str
+    """Empty until the first message names it."""
+    agent_id: str | None = None
+    model_id: str | None = None
+    """Full name of the model last used."""
+    parameters: Parameters = Parameters()
+    head_id: str | None = None
+    """The last message of the branch on show."""
+    created_at: float
+    updated_at: float
+    deleted_at: float | None = None
+    running_job_id: str | None = None
+    """The turn being written, if any."""
+    snippet: str | None = None
+    """The place a search matched."""
+
+
+class ChatPage(Value):
+    """One page of the chat list, newest first."""
+
+    chats: tuple[Chat, ...]
+    total: int
+    next_offset: int | None = None
+
+
+class Conversation(Value):
+    """A chat with the messages of the branch on show, oldest first."""
+
+    chat: Chat
+    messages: tuple[Message, ...]

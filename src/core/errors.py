@@ -1,0 +1,232 @@
+"""Everything that can go wrong, as a person reads it and a program matches it.
+
+Each error carries a sentence (`message`), what to do about it (`hint`) and a stable word
+(`code`). HTTP statuses are not known here: `api.errors` holds the one table.
+
+    DeskError
+     ├ RequestError            the person can fix it
+     │  ├ NotFound             ├ ChatNotFound, MessageNotFound, JobNotFound, AgentNotFound, ProviderNotFound
+     │  ├ ModelNotFound          carries the closest names
+     │  ├ ModelAmbiguous         carries the candidates
+     │  ├ MessageEmpty, MessageTooLong, BadParameter
+     │  ├ Conflict             ├ ModelInUse, TurnRunning, LoadRunning, NotLoadable
+     │  └ ContextTooLong
+     ├ ProviderError           the other side
+     │  ├ ProviderUnreachable, ProviderTimeout, ProviderNeedsToken, ProviderRejected, ProviderProtocolError
+     │  ├ LoadFailed, LoadUnproven, UnloadUnproven
+     │  └ ModelCrashed, ModelUnloaded
+     ├ NotEnoughMemory         the machine
+     └ StorageError            the disk
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class DeskError(Exception):
+    """Base of all errors a person may see."""
+
+    code: ClassVar[str] = "desk_error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def extra(self) -> dict[str, object]:
+        """Further facts for the program, such as candidates; JSON-ready."""
+        return {}
+
+
+class RequestError(DeskError):
+    """The request cannot be carried out as it stands."""
+
+    code = "bad_request"
+
+
+class NotFound(RequestError):
+    """The thing named is not here."""
+
+    code = "not_found"
+
+
+class ChatNotFound(NotFound):
+    """No chat has this id."""
+
+    code = "chat_not_found"
+
+
+class MessageNotFound(NotFound):
+    """No message of this chat has this id."""
+
+    code = "message_not_found"
+
+
+class JobNotFound(NotFound):
+    """No job has this id, or it ended too long ago."""
+
+    code = "job_not_found"
+
+
+class AgentNotFound(NotFound):
+    """No agent has this id."""
+
+    code = "agent_not_found"
+
+
+class ProviderNotFound(NotFound):
+    """No provider is configured under this name."""
+
+    code = "provider_not_found"
+
+
+class ModelNotFound(NotFound):
+    """No provider serves a model of this name. `candidates` are the closest full names."""
+
+    code = "model_not_found"
+
+    def __init__(self, message: str, *, hint: str = "", candidates: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = tuple(candidates)
+
+    def extra(self) -> dict[str, object]:
+        return {"candidates": list(self.candidates)}
+
+
+class ModelAmbiguous(ModelNotFound):
+    """Several providers serve a model of this bare id. `candidates` are their full names."""
+
+    code = "model_ambiguous"
+
+
+class MessageEmpty(RequestError):
+    """There is nothing to answer."""
+
+    code = "message_empty"
+
+
+class MessageTooLong(RequestError):
+    """The message is larger than any window here."""
+
+    code = "message_too_long"
+
+
+class BadParameter(RequestError):
+    """A parameter is out of its range."""
+
+    code = "bad_parameter"
+
+
+class ContextTooLong(RequestError):
+    """The conversation no longer fits the model's context."""
+
+    code = "context_too_long"
+
+
+class Conflict(RequestError):
+    """Something else is going on that must end first."""
+
+    code = "conflict"
+
+
+class ModelInUse(Conflict):
+    """Answers are being written with this model. `chats` are the ids a forced unload would stop."""
+
+    code = "model_in_use"
+
+    def __init__(self, message: str, *, hint: str = "", chats: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.chats = tuple(chats)
+
+    def extra(self) -> dict[str, object]:
+        return {"chats": list(self.chats)}
+
+
+class TurnRunning(Conflict):
+    """An answer is already being written in this chat."""
+
+    code = "turn_running"
+
+
+class NotLoadable(Conflict):
+    """This provider has no loading and unloading."""
+
+    code = "not_loadable"
+
+
+class ProviderError(DeskError):
+    """A provider failed us."""
+
+    code = "provider_error"
+
+
+class ProviderUnreachable(ProviderError):
+    """Nothing answers at the provider's address."""
+
+    code = "provider_unreachable"
+
+
+class ProviderTimeout(ProviderError):
+    """The provider did not answer in time."""
+
+    code = "provider_timeout"
+
+
+class ProviderNeedsToken(ProviderError):
+    """The provider wants an API token, or a better one."""
+
+    code = "provider_needs_token"
+
+
+class ProviderRejected(ProviderError):
+    """The provider refused the request."""
+
+    code = "provider_rejected"
+
+
+class ProviderProtocolError(ProviderError):
+    """The provider sent something we cannot read."""
+
+    code = "provider_protocol"
+
+
+class LoadFailed(ProviderError):
+    """The provider could not load the model, and said why."""
+
+    code = "model_load_failed"
+
+
+class LoadUnproven(LoadFailed):
+    """The provider said the model is loaded; its list does not show it."""
+
+    code = "load_unproven"
+
+
+class UnloadUnproven(ProviderError):
+    """The provider said the model is unloaded; its list still shows it."""
+
+    code = "unload_unproven"
+
+
+class ModelCrashed(ProviderError):
+    """The model's process ended while it was working."""
+
+    code = "model_crashed"
+
+
+class ModelUnloaded(ProviderError):
+    """The model was taken out of memory while it was working."""
+
+    code = "model_unloaded"
+
+
+class NotEnoughMemory(DeskError):
+    """The model does not fit."""
+
+    code = "not_enough_memory"
+
+
+class StorageError(DeskError):
+    """Chats cannot be read or written."""
+
+    code = "storage_error"

@@ -1,0 +1,124 @@
+"""Models, their instances and their providers, as every room speaks of them."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, computed_field
+
+from core.value import Value
+
+ModelKind = Literal["llm", "embedding"]
+ModelState = Literal["not-loaded", "loading", "loaded", "unloading"]
+ProviderKind = Literal["lmstudio", "embedded", "ollama", "huggingface", "openai"]
+ProviderState = Literal[
+    "ready",  # answers and serves models
+    "no_models",  # answers, and has nothing to serve
+    "starting",  # our own engine is coming up
+    "needs_token",  # answers 401
+    "wrong_server",  # something answers that is not what was configured
+    "unreachable",  # nothing answers
+    "error",  # answers, with errors
+]
+
+
+class Instance(Value):
+    """One loaded copy of a model."""
+
+    id: str
+    """What the provider calls it: the model's key, `key:2`, or a custom identifier."""
+    context_length: int | None = None
+    """Tokens it really has, as re-read from the provider."""
+
+
+class Capabilities(Value):
+    """What a model can do. None is "not known"."""
+
+    vision: bool | None = None
+    tools: bool | None = None
+    reasoning: bool | None = None
+
+
+class ModelInfo(Value):
+    """One model of one provider. None is "not known"."""
+
+    # Its own JSON carries the two computed fields, which a reader gets for nothing anyway.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    """The provider's own id."""
+    provider: str
+    """The configured name of the provider."""
+    name: str
+    """What people call it."""
+    kind: ModelKind = "llm"
+    state: ModelState = "not-loaded"
+    instances: tuple[Instance, ...] = ()
+    size_bytes: int | None = None
+    quantization: str | None = None
+    parameters: str | None = None
+    """Size of the network as text, such as `7B`."""
+    architecture: str | None = None
+    context_length: int | None = None
+    """Tokens it can have at most."""
+    format: str | None = None
+    publisher: str | None = None
+    description: str | None = None
+    capabilities: Capabilities = Capabilities()
+    loadable: bool = True
+    """False where the provider has no loading, such as a remote API."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def full_name(self) -> str:
+        """`provider:id`, unique over all providers."""
+        return f"{self.provider}:{self.id}"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def loaded(self) -> bool:
+        """Whether at least one instance is in memory."""
+        return bool(self.instances)
+
+
+class LoadOptions(Value):
+    """How to load. None leaves it to the provider."""
+
+    context_length: int | None = Field(default=None, ge=128, le=10_000_000)
+    ttl_seconds: int | None = Field(default=None, ge=1)
+
+
+class LoadProgress(Value):
+    """A load is under way."""
+
+    kind: Literal["progress"] = "progress"
+    fraction: float = Field(ge=0, le=1)
+    exact: bool
+    """True: the server's own figure. False: our estimate."""
+    stage: str | None = None
+    """Such as `starting`, `reading weights`, `warming up`; None when the server does not say."""
+
+
+class Loaded(Value):
+    """The load is over and a re-read shows it. Always the last event."""
+
+    kind: Literal["loaded"] = "loaded"
+    instance: Instance
+    seconds: float
+
+
+LoadEvent = Annotated[LoadProgress | Loaded, Field(discriminator="kind")]
+
+
+class ProviderHealth(Value):
+    """What we found at a provider's address, and what to do about it."""
+
+    provider: str
+    kind: ProviderKind
+    state: ProviderState
+    url: str
+    message: str
+    hint: str = ""
+    latency_ms: float | None = None
+    flavour: str | None = None
+    """Which family of API answered, such as `api/v1`, `api/v0`, `v1`."""
+    checked_at: float = 0.0
+    """Unix seconds."""

@@ -1,0 +1,144 @@
+"""What the core needs of the outside world. Adapters and fakes fit by shape."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol, runtime_checkable
+
+from core.chat import ChatRequest, ChatStream, Parameters
+from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
+from core.hardware import HardwareSnapshot
+from core.models import LoadEvent, LoadOptions, ModelInfo, ProviderHealth, ProviderKind
+
+
+class Provider(Protocol):
+    """A place that serves models."""
+
+    @property
+    def name(self) -> str:
+        """The configured name; no colon in it."""
+        ...
+
+    @property
+    def kind(self) -> ProviderKind: ...
+
+    async def health(self) -> ProviderHealth:
+        """What is at the address, found out now. Never raises for a server that misbehaves."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Raises ProviderError."""
+        ...
+
+    def stream_chat(self, request: ChatRequest) -> ChatStream:
+        """Stream an answer; the last event is Answered. Raises DeskError at any point.
+
+        Closing the generator closes the connection, which stops the generation.
+        """
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class ModelLoader(Protocol):
+    """A provider that can also bring models into memory and let them go."""
+
+    def load_model(self, model_id: str, options: LoadOptions) -> AsyncGenerator[LoadEvent]:
+        """Load a new instance; the last event is Loaded, sent when a re-read shows it.
+
+        Raises ModelNotFound, NotEnoughMemory, LoadFailed, LoadUnproven or another ProviderError.
+        Closing the generator cancels the load where the server can do that.
+        """
+        ...
+
+    async def unload_instance(self, instance_id: str) -> None:
+        """Return when a re-read no longer shows it. Raises UnloadUnproven or another ProviderError."""
+        ...
+
+
+class ChatStore(Protocol):
+    """Where conversations live. All methods raise StorageError when the disk fails."""
+
+    async def create_chat(
+        self, *, title: str = "", agent_id: str | None = None, model_id: str | None = None
+    ) -> Chat: ...
+    async def chat(self, chat_id: str) -> Chat:
+        """Raises ChatNotFound, also for a deleted chat."""
+        ...
+
+    async def list_chats(self, *, query: str = "", limit: int = 50, offset: int = 0) -> ChatPage:
+        """Newest first; `query` matches words in titles and messages, the last one as a prefix."""
+        ...
+
+    async def update_chat(
+        self,
+        chat_id: str,
+        *,
+        title: str | None = None,
+        agent_id: str | None = None,
+        model_id: str | None = None,
+        parameters: Parameters | None = None,
+        head_id: str | None = None,
+    ) -> Chat:
+        """Change what is not None. `head_id` must be a message of the chat (MessageNotFound).
+
+        A new title alone does not move the chat up the list.
+        """
+        ...
+
+    async def delete_chat(self, chat_id: str) -> None:
+        """Hide it; `restore_chat` brings it back until `purge_deleted`."""
+        ...
+
+    async def restore_chat(self, chat_id: str) -> Chat: ...
+    async def purge_deleted(self, *, before: float) -> int:
+        """Remove chats deleted before this Unix time for good; how many."""
+        ...
+
+    async def conversation(self, chat_id: str) -> Conversation:
+        """The branch that ends in the chat's head, oldest first, with `siblings` filled in."""
+        ...
+
+    async def message(self, chat_id: str, message_id: str) -> Message:
+        """Raises MessageNotFound."""
+        ...
+
+    async def branch(self, chat_id: str, message_id: str | None) -> list[Message]:
+        """The messages from the root to this one, oldest first; empty for None."""
+        ...
+
+    async def tip(self, chat_id: str, message_id: str) -> str:
+        """The newest leaf below this message (itself if it has no children)."""
+        ...
+
+    async def add_messages(self, messages: Sequence[Message], *, head_id: str) -> None:
+        """Insert all or none, make `head_id` the chat's head, and move the chat up the list.
+
+        A chat without a title gets one from its first user message.
+        """
+        ...
+
+    async def write_text(self, message_id: str, *, content: str, reasoning: str) -> None:
+        """Keep what an answer has so far."""
+        ...
+
+    async def finish_message(self, message: Message) -> None:
+        """Write all fields of a message that was being written, and index it for search."""
+        ...
+
+    async def mark_interrupted(self, *, reason: str) -> int:
+        """Turn every message still `writing` into `interrupted`; how many. For the start."""
+        ...
+
+    async def count_by_status(self, status: MessageStatus) -> int: ...
+
+    async def aclose(self) -> None: ...
+
+
+class HardwareProbe(Protocol):
+    """Reads the machine."""
+
+    def sample(self) -> HardwareSnapshot:
+        """May block for a while, so callers run it in a thread. Never raises."""
+        ...
+
+    def close(self) -> None: ...
