@@ -1,0 +1,1 @@
+"""What `lmdesk` does on the command line, one module a command."""
