@@ -1,0 +1,120 @@
+"""One LM Studio-compatible server: control calls, streams, and which API it turned out to have."""
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+from pydantic import SecretStr
+
+from core.errors import ProviderUnreachable
+from infrastructure.http import Reply, new_client, provider_errors, read_reply
+from infrastructure.providers.lmstudio.wording import Wording
+
+Flavour = Literal["api/v1", "api/v0", "v1"]
+CONTROL_SECONDS = 10.0
+_JSON = {"Content-Type": "application/json"}
+
+
+class Server:
+    """Its connections. Opened on first use, inside the running loop; close with `aclose`."""
+
+    def __init__(self, base_url: str, *, token: SecretStr | None, wording: Wording) -> None:
+        self.base_url = base_url
+        self.wording = wording
+        self.flavour: Flavour | None = None
+        """What was detected; forgotten when the server stops answering, as after an upgrade."""
+        self._token = token
+        self._client: aiohttp.ClientSession | None = None
+
+    async def get(self, path: str, *, seconds: float = CONTROL_SECONDS) -> Reply:
+        """The whole answer, whatever its status."""
+        return await self._whole("GET", path, None, seconds)
+
+    async def post(self, path: str, body: dict[str, Any], *, seconds: float | None) -> Reply:
+        """The whole answer, whatever its status; `seconds` None waits for as long as it takes."""
+        return await self._whole("POST", path, body, seconds)
+
+    async def open(
+        self, path: str, body: dict[str, Any], *, seconds: float | None = None
+    ) -> "Stream":
+        """Send and return when the headers are there. The caller closes the stream."""
+        with self.errors():
+            async with asyncio.timeout(seconds):
+                response = await self._request("POST", path, body)
+        return Stream(self, response)
+
+    async def aclose(self) -> None:
+        """Close what is open; a later call opens anew."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _whole(
+        self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None
+    ) -> Reply:
+        with self.errors():
+            async with asyncio.timeout(seconds):
+                response = await self._request(method, path, body)
+                try:
+                    return await read_reply(response)
+                finally:
+                    # Gives a connection that was read to its end back, and closes another.
+                    response.release()
+
+    async def _request(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> aiohttp.ClientResponse:
+        if self._client is None:
+            self._client = new_client(self._token)
+        # A redirect is never followed: it would carry the token to another place.
+        return await self._client.request(
+            method,
+            self.base_url + path,
+            data=None if body is None else orjson.dumps(body),
+            headers=None if body is None else _JSON,
+            allow_redirects=False,
+        )
+
+    @contextmanager
+    def errors(self) -> Generator[None]:
+        """Foreign exceptions in our words; a server that went away may come back as another."""
+        try:
+            with provider_errors(self.wording.who, url=self.base_url, hint=self.wording.start):
+                yield
+        except ProviderUnreachable:
+            self.flavour = None
+            raise
+
+
+class Stream:
+    """An answer that is still coming."""
+
+    def __init__(self, server: Server, response: aiohttp.ClientResponse) -> None:
+        self._server = server
+        self._response = response
+
+    @property
+    def is_events(self) -> bool:
+        """Whether it is a stream of events, as asked; else read the `reply`."""
+        return self._response.status == 200 and self._response.content_type == "text/event-stream"
+
+    async def read(self, *, seconds: float | None = None) -> bytes:
+        """What has arrived since; empty at the end."""
+        with self._server.errors():
+            if seconds is None:
+                return await self._response.content.readany()
+            async with asyncio.timeout(seconds):
+                return await self._response.content.readany()
+
+    async def reply(self) -> Reply:
+        """The whole answer, for when it is not a stream of events."""
+        with self._server.errors():
+            async with asyncio.timeout(CONTROL_SECONDS):
+                return await read_reply(self._response)
+
+    def close(self) -> None:
+        """Close the connection at once, which stops the server's work; never waits for it."""
+        self._response.close()

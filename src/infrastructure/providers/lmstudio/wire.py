@@ -1,0 +1,111 @@
+"""What the servers' lists of models look like; what we do not need is ignored."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+
+def _or_none(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return parse(value)
+    except ValidationError:
+        return None
+
+
+T = TypeVar("T")
+# A nicety of an unforeseen shape must not cost the whole list.
+Nice = Annotated[T | None, WrapValidator(_or_none)]
+
+
+class WireConfig(BaseModel):
+    """How an instance was loaded."""
+
+    context_length: Nice[int] = None
+
+
+class WireInstance(BaseModel):
+    """One of `loaded_instances`."""
+
+    id: str
+    config: Nice[WireConfig] = None
+
+
+class WireQuantization(BaseModel):
+    """`null` for some models."""
+
+    name: Nice[str] = None
+
+
+class WireCapabilities(BaseModel):
+    """Absent for embedding models."""
+
+    vision: Nice[bool] = None
+    trained_for_tool_use: Nice[bool] = None
+    reasoning: Nice[dict[str, Any]] = None
+
+
+class WireModelV1(BaseModel):
+    """One entry of GET /api/v1/models."""
+
+    key: str
+    type: str = "llm"
+    display_name: Nice[str] = None
+    publisher: Nice[str] = None
+    architecture: Nice[str] = None
+    quantization: Nice[WireQuantization] = None
+    size_bytes: Nice[int] = None
+    params_string: Nice[str] = None
+    loaded_instances: list[WireInstance] = []
+    max_context_length: Nice[int] = None
+    format: Nice[str] = None
+    description: Nice[str] = None
+    capabilities: Nice[WireCapabilities] = None
+
+
+class WireListV1(BaseModel):
+    """GET /api/v1/models."""
+
+    models: list[WireModelV1]
+
+
+class WireModelV0(BaseModel):
+    """One entry of GET /api/v0/models."""
+
+    id: str
+    state: str
+    type: str = "llm"
+    publisher: Nice[str] = None
+    arch: Nice[str] = None
+    compatibility_type: Nice[str] = None
+    quantization: Nice[str] = None
+    max_context_length: Nice[int] = None
+    loaded_context_length: Nice[int] = None
+    capabilities: Nice[list[str]] = None
+
+
+class WireListV0(BaseModel):
+    """GET /api/v0/models."""
+
+    data: list[WireModelV0]
+
+
+class WireModelOpenAI(BaseModel):
+    """One entry of GET /v1/models."""
+
+    id: str
+    owned_by: Nice[str] = None
+
+
+class WireListOpenAI(BaseModel):
+    """GET /v1/models."""
+
+    data: list[WireModelOpenAI]
+
+
+def fits(shape: type[BaseModel], body: object) -> bool:
+    """Whether a body has this shape."""
+    try:
+        shape.model_validate(body)
+    except ValidationError:
+        return False
+    return True

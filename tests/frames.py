@@ -1,0 +1,39 @@
+"""Frames of chat completion streams, as LM Studio sends them."""
+
+from typing import Any
+
+import orjson
+
+
+def chunk(delta: dict[str, Any], *, model: str = "m", **choice: Any) -> bytes:
+    """One frame of a chat completion stream."""
+    body = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1790630229,
+        "model": model,
+        "system_fingerprint": model,
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} | choice],
+    }
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def chunk_halves(model: str) -> tuple[bytes, bytes]:
+    """A frame around its text, so that a token costs one join."""
+    before, _, after = chunk({"content": "@"}, model=model).partition(b"@")
+    return before, after
+
+
+def usage_frame(prompt: int, completion: int, *, model: str = "m") -> bytes:
+    """The frame that tells the counts."""
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return b"data: " + orjson.dumps({"model": model, "choices": [], "usage": usage}) + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def ending(model: str, count: int) -> list[bytes]:
+    """How a whole answer ends."""
+    finish = chunk({}, model=model, finish_reason="stop")
+    return [finish, usage_frame(7, count, model=model), DONE]

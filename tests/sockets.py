@@ -1,0 +1,139 @@
+"""Real sockets for tests: ASGI apps, fixed answers, and raw bytes that no framework would send."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+import uvicorn
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+    """Return when the condition holds; fail when it does not within the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves the signals to the test runner."""
+
+    @property
+    def listening(self) -> bool:
+        return self.started
+
+
+@asynccontextmanager
+async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
+    """The app on a real socket of this loop; its base URL."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            http="httptools",
+            backlog=1024,
+        )
+        server = _QuietServer(config)
+        # `_serve` is `serve` without the signal handlers.
+        running = asyncio.create_task(server._serve([listener]))
+        try:
+            await until(lambda: server.listening or running.done())
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = server.force_exit = True
+            await running
+
+
+def pages(routes: dict[str, tuple[int, str, bytes]], *, other: tuple[int, str, bytes]) -> Asgi:
+    """A server of fixed answers, path → (status, content type, body)."""
+
+    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        status, kind, body = routes.get(scope["path"], other)
+        await start(send, kind, status=status)
+        await part(send, body, more=False)
+
+    return app
+
+
+@asynccontextmanager
+async def raw_server(
+    handle: Callable[[bytes, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncGenerator[str]:
+    """A socket server that gets each request's head; what it writes goes out as it is."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = _content_length(head)
+                await reader.readexactly(length)
+                await handle(head, writer)
+                if writer.is_closing():
+                    break
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def http_json(body: object) -> bytes:
+    """A whole raw answer."""
+    raw = orjson.dumps(body)
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(raw)
+    ) + raw
+
+
+EVENTS_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def http_chunk(raw: bytes) -> bytes:
+    """One piece of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(raw), raw)
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+async def start(send: Send, kind: str, *, status: int = 200) -> None:
+    headers = [(b"content-type", kind.encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def part(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def json_reply(send: Send, status: int, body: Any) -> None:
+    await start(send, "application/json; charset=utf-8", status=status)
+    await part(send, orjson.dumps(body), more=False)
