@@ -13,6 +13,7 @@ ProviderState = Literal[
     "ready",  # answers and serves models
     "no_models",  # answers, and has nothing to serve
     "starting",  # our own engine is coming up
+    "off",  # our own engine rests, because another provider answers
     "needs_token",  # answers 401
     "wrong_server",  # something answers that is not what was configured
     "unreachable",  # nothing answers

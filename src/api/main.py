@@ -1,0 +1,39 @@
+"""The FastAPI app: routers, error handlers, and the lifespan that opens everything."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from api import docs, errors
+from api.routers import chats, desk, health, jobs, models
+from api.settings import Settings
+from api.wiring import open_services
+from core.version import VERSION
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API. It opens nothing before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="LM Desk",
+        version=VERSION,
+        summary="The internal door of LM Desk: models, chats, jobs and the machine.",
+        lifespan=lifespan,
+        docs_url=None,  # the stock page loads Swagger UI from the internet
+        redoc_url=None,
+    )
+    door = APIRouter(prefix="/api/v1")
+    for router in (models.router, chats.router, jobs.router, desk.router):
+        door.include_router(router)
+    app.include_router(door)
+    app.include_router(health.router)
+    errors.install(app)
+    docs.install(app)
+    return app

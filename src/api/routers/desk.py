@@ -1,0 +1,113 @@
+"""The rest of the door: agents, the machine, and the pulse a screen polls."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from api.services import Desk, Services
+from api.sse import HEADERS, MEDIA_TYPE
+from core.agents import Agent
+from core.errors import AgentNotFound
+from core.hardware import HardwareHistory, HardwareSnapshot
+from core.jobs import JobInfo
+from core.models import ProviderHealth
+from core.monitor import HardwareMonitor
+from core.value import Value
+from core.version import VERSION
+
+router = APIRouter()
+
+
+class ChatPulse(Value):
+    """What a screen showing this chat must know."""
+
+    id: str
+    revision: int
+    running_job_id: str | None
+
+
+class Pulse(Value):
+    """Everything that changes by itself, in one small answer."""
+
+    at: float
+    version: str
+    hardware: HardwareSnapshot | None
+    models_revision: int
+    chats_revision: int
+    providers: tuple[ProviderHealth, ...]
+    embedded_in_use: bool
+    jobs: tuple[JobInfo, ...]
+    chat: ChatPulse | None
+
+
+@router.get("/agents", tags=["agents"])
+@router.get("/agents/", include_in_schema=False)
+async def list_agents(desk: Desk) -> list[Agent]:
+    """All agents."""
+    return list(desk.agents.values())
+
+
+@router.get("/agents/{agent_id}", tags=["agents"])
+async def read_agent(agent_id: str, desk: Desk) -> Agent:
+    """One agent."""
+    if agent_id not in desk.agents:
+        raise AgentNotFound(
+            f"There is no agent {agent_id!r}.", hint=f"There are: {', '.join(desk.agents)}."
+        )
+    return desk.agents[agent_id]
+
+
+@router.get("/hardware", tags=["hardware"])
+@router.get("/hardware/", include_in_schema=False)
+async def hardware(desk: Desk) -> HardwareSnapshot:
+    """The machine now."""
+    return await desk.monitor.latest()
+
+
+@router.get("/hardware/history", tags=["hardware"])
+async def hardware_history(
+    desk: Desk, seconds: Annotated[float, Query(gt=0, le=300)] = 300
+) -> HardwareHistory:
+    """The last minutes, a sample a second."""
+    return desk.monitor.history(seconds)
+
+
+@router.get("/hardware/events", tags=["hardware"])
+async def hardware_events(desk: Desk) -> StreamingResponse:
+    """Each new sample as a Server-Sent Event."""
+    return StreamingResponse(_samples(desk.monitor), media_type=MEDIA_TYPE, headers=HEADERS)
+
+
+@router.get("/pulse", tags=["pulse"])
+async def pulse(desk: Desk, chat_id: str | None = None) -> Pulse:
+    """What a screen polls once a second."""
+    desk.watch.someone_looks()
+    running = desk.jobs.list(state="running")
+    return Pulse(
+        at=time.time(),
+        version=VERSION,
+        hardware=desk.monitor.newest,
+        models_revision=desk.library.revision,
+        chats_revision=desk.revisions.chats,
+        providers=tuple(desk.watch.healths),
+        embedded_in_use=desk.watch.embedded_in_use,
+        jobs=tuple(job.info for job in running),
+        chat=_chat_pulse(desk, chat_id) if chat_id else None,
+    )
+
+
+def _chat_pulse(desk: Services, chat_id: str) -> ChatPulse:
+    turn = next(
+        (j.id for j in desk.jobs.list(state="running", kind="turn") if j.chat_id == chat_id), None
+    )
+    return ChatPulse(id=chat_id, revision=desk.revisions.of(chat_id), running_job_id=turn)
+
+
+async def _samples(monitor: HardwareMonitor) -> AsyncGenerator[str]:
+    async with aclosing(monitor.watch()) as samples:
+        async for sample in samples:
+            yield f"data: {sample.model_dump_json()}\n\n"

@@ -1,0 +1,37 @@
+"""What the routers work with: built by `api.wiring`, alive as long as the app."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from core.agents import Agent
+from core.jobs import JobService
+from core.library import ModelLibrary
+from core.monitor import HardwareMonitor
+from core.ports import ChatStore
+from core.revisions import Revisions
+from core.turns import TurnService
+from core.watch import ProviderWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything behind the door."""
+
+    store: ChatStore
+    jobs: JobService
+    library: ModelLibrary
+    turns: TurnService
+    watch: ProviderWatch
+    monitor: HardwareMonitor
+    revisions: Revisions
+    agents: dict[str, Agent]
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Desk = Annotated[Services, Depends(_services)]

@@ -1,0 +1,124 @@
+"""Who plays which part: the only module that knows the adapters."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from api.services import Services
+from api.settings import Settings
+from core.builtin_agents import BUILTIN_AGENTS
+from core.jobs import JobService
+from core.library import ModelLibrary
+from core.models import ProviderHealth
+from core.monitor import HardwareMonitor
+from core.ports import ChatStore, HardwareProbe, Provider
+from core.revisions import Revisions
+from core.standby import LoadingProvider, StandbyProvider
+from core.turns import TurnService
+from core.watch import ProviderWatch
+from infrastructure.engine.launcher import EmbeddedEngine
+from infrastructure.engine.starter import starter_path
+from infrastructure.hardware import MachineProbe
+from infrastructure.providers.lmstudio import LMStudioProvider
+from infrastructure.storage import open_store, sqlite_url
+
+LMSTUDIO = "lmstudio"
+EMBEDDED = "embedded"
+# The page and the API come up without the first look if a provider is slow to answer.
+FIRST_LOOK_SECONDS = 1.0
+DELETED_CHATS_KEPT_SECONDS = 30 * 24 * 3600
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncGenerator[Services]:
+    """Open what the app needs; close it in reverse order, whatever happens."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(sqlite_url(settings.data_dir)))
+        await store.mark_interrupted(reason="server_stopped")
+        await _purge(store)
+        standby = _standby(settings)
+        providers: list[Provider] = [_lmstudio(settings)]
+        if standby is not None:
+            providers.append(standby)
+        for provider in providers:
+            stack.push_async_callback(provider.aclose)
+        jobs = JobService()
+        library = ModelLibrary(providers, jobs)
+        stack.push_async_callback(library.aclose)
+        watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
+        monitor = HardwareMonitor(open_probe(settings.data_dir))
+        stack.callback(monitor.close)
+        agents = {agent.id: agent for agent in BUILTIN_AGENTS}
+        revisions = Revisions()
+        turns = TurnService(store, library, jobs, agents, revisions)
+        for task in (watch.run(), monitor.run()):
+            await stack.enter_async_context(_background(task))
+        stack.push_async_callback(jobs.aclose)
+        await _first_look(watch)
+        yield Services(store, jobs, library, turns, watch, monitor, revisions, agents)
+
+
+def open_probe(data_dir: Path) -> HardwareProbe:
+    """The reader of this machine; close it."""
+    return MachineProbe(data_dir)
+
+
+def starter_model(data_dir: Path) -> Path | None:
+    """Where the starter model lies, None if it is not here yet."""
+    return starter_path(data_dir)
+
+
+async def provider_health(settings: Settings) -> ProviderHealth:
+    """How LM Studio is at the configured address."""
+    provider = _lmstudio(settings)
+    try:
+        return await provider.health()
+    finally:
+        await provider.aclose()
+
+
+def _lmstudio(settings: Settings) -> LMStudioProvider:
+    return LMStudioProvider(LMSTUDIO, settings.lmstudio_url, token=settings.lmstudio_token)
+
+
+def _standby(settings: Settings) -> StandbyProvider | None:
+    if settings.embedded == "off":
+        return None
+    budget = settings.engine_memory_budget
+    engine = EmbeddedEngine(
+        models_dirs=(settings.models_dir or settings.data_dir / "models",),
+        data_dir=settings.data_dir,
+        memory_budget=int(budget) if budget is not None else None,
+    )
+
+    def connect(url: str) -> LoadingProvider:
+        return LMStudioProvider(EMBEDDED, url, token=SecretStr(engine.token), kind="embedded")
+
+    return StandbyProvider(EMBEDDED, engine, connect)
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run it beside us, end it with us."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _first_look(watch: ProviderWatch) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_LOOK_SECONDS):
+            await watch.looked.wait()
+
+
+async def _purge(store: ChatStore) -> None:
+    await store.purge_deleted(before=time.time() - DELETED_CHATS_KEPT_SECONDS)

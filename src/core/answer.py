@@ -1,0 +1,132 @@
+"""One answer while it is being written: its text, its timings, and the truth about who wrote it."""
+
+import asyncio
+import time
+
+from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
+from core.chats import Message, MessageStatus, Problem, TurnStats
+from core.jobs import Job
+from core.library import Lease
+from core.models import ModelInfo
+
+
+class Answer:
+    """Takes a provider's events; what has come so far is `content` and `reasoning`."""
+
+    def __init__(self, message: Message, model: ModelInfo) -> None:
+        self.message = message
+        self.grew = asyncio.Event()
+        self.finish_reason = "stop"
+        self._model = model
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._started = time.monotonic()
+        self._asked_at = self._started
+        self._first_at: float | None = None
+        self._last_at: float | None = None
+        self._deltas = 0
+        self._reading = False
+        self._end: Answered | None = None
+        self._load_seconds: float | None = None
+
+    @property
+    def content(self) -> str:
+        return _joined(self._content)
+
+    @property
+    def reasoning(self) -> str:
+        return _joined(self._reasoning)
+
+    def begin(self, lease: Lease, job: Job) -> None:
+        """The model is there and is about to be asked."""
+        self._load_seconds = lease.load_seconds
+        self._asked_at = time.monotonic()
+        truth = self.message.model
+        if truth is not None:
+            truth = truth.model_copy(
+                update={
+                    "instance_id": lease.instance.id,
+                    "got_context": lease.instance.context_length,
+                }
+            )
+        self.message = self.message.model_copy(update={"model": truth})
+        self._reading = True
+        job.enter("reading")
+        job.emit("prompt_processing.start")
+
+    def take(self, event: ChatEvent, job: Job) -> None:
+        """One event of the provider, passed on to the job's watchers."""
+        if isinstance(event, MessageDelta):
+            self._first_token("writing", job)
+            self._content.append(event.content)
+            self.grew.set()
+            job.text("message.delta", event.content)
+        elif isinstance(event, ReasoningDelta):
+            self._first_token("thinking", job)
+            self._reasoning.append(event.content)
+            self.grew.set()
+            job.text("reasoning.delta", event.content)
+        elif isinstance(event, PromptProgress):
+            if self._reading:
+                job.enter("reading", event.fraction)
+                job.emit("prompt_processing.progress", progress=event.fraction)
+        else:
+            self._end = event
+            self.finish_reason = event.finish_reason
+
+    def end(self, status: MessageStatus, reason: str, problem: Problem | None = None) -> None:
+        """Nothing more will come; `message` is now what is to be kept."""
+        truth = self.message.model
+        if truth is not None and self._end is not None:
+            truth = truth.model_copy(update={"answered": self._end.model_id})
+        self.message = self.message.model_copy(
+            update={
+                "content": self.content,
+                "reasoning": self.reasoning,
+                "status": status,
+                "reason": reason,
+                "problem": problem,
+                "model": truth,
+                "stats": self._stats(),
+            }
+        )
+
+    def _first_token(self, phase: str, job: Job) -> None:
+        now = time.monotonic()
+        self._deltas += 1
+        self._last_at = now
+        if self._first_at is None:
+            self._first_at = now
+        if self._reading:
+            self._reading = False
+            job.emit("prompt_processing.end")
+        job.enter("thinking" if phase == "thinking" else "writing")
+
+    def _stats(self) -> TurnStats:
+        end = self._end
+        # A stopped answer has no usage; servers send a token a delta, so the count is close.
+        output = end.output_tokens if end and end.output_tokens is not None else self._deltas
+        return TurnStats(
+            input_tokens=end.input_tokens if end else None,
+            output_tokens=output or None,
+            tokens_per_second=self._rate(output),
+            time_to_first_token_seconds=(
+                round(self._first_at - self._asked_at, 4) if self._first_at is not None else None
+            ),
+            load_time_seconds=self._load_seconds,
+            total_seconds=round(time.monotonic() - self._started, 4),
+        )
+
+    def _rate(self, output: int) -> float | None:
+        """Tokens a second after the first one, as it is reckoned everywhere."""
+        if self._first_at is None or self._last_at is None or output < 2:
+            return None
+        seconds = self._last_at - self._first_at
+        return round((output - 1) / seconds, 2) if seconds > 0 else None
+
+
+def _joined(pieces: list[str]) -> str:
+    """The pieces as one text; folded in place, so that repeated reading stays cheap."""
+    if len(pieces) > 1:
+        pieces[:] = ["".join(pieces)]
+    return pieces[0] if pieces else ""

@@ -1,0 +1,373 @@
+"""ModelLibrary: every model of every provider, and the one door through which models come and go."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from core.errors import DeskError, LoadUnproven, ModelInUse, NotLoadable, ProviderNotFound
+from core.jobs import Job, JobService
+from core.models import Instance, Loaded, LoadOptions, LoadProgress, ModelInfo, ModelState
+from core.naming import NameIndex
+from core.ports import ModelLoader, Provider
+from core.shelf import Shelf
+
+# Other clients load and unload too, and LM Studio tells nobody: how old a list may be for showing,
+# and before something is done that depends on it.
+LIST_MAX_AGE = 300.0
+ACT_MAX_AGE = 2.0
+# On a first look, how long the providers that answered wait for those that do not.
+FIRST_LOOK_GRACE = 0.12
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A turn's hold on one instance: it is not taken out of memory under the turn."""
+
+    model: ModelInfo
+    instance: Instance
+    load_seconds: float | None
+    """Set when the model had to be loaded for this turn."""
+
+
+class ModelLibrary:
+    """Lists, resolves, loads, unloads and lends models."""
+
+    def __init__(self, providers: Sequence[Provider], jobs: JobService) -> None:
+        self._shelves = {provider.name: Shelf(provider) for provider in providers}
+        self._jobs = jobs
+        self._locks = {provider.name: asyncio.Lock() for provider in providers}
+        self._moving: dict[str, ModelState] = {}
+        self._load_jobs: dict[str, Job] = {}
+        self._leases: dict[str, dict[str, str]] = {}
+        self._index = NameIndex((), self._shelves)
+        self._index_mark: tuple[object, ...] = ()
+        self._moves = 0
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def providers(self) -> list[Provider]:
+        return [shelf.provider for shelf in self._shelves.values()]
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever a list, or the state of a model in it, changed."""
+        return sum(shelf.revision for shelf in self._shelves.values()) + self._moves
+
+    def provider(self, name: str) -> Provider:
+        """Raises ProviderNotFound."""
+        return self._shelf(name).provider
+
+    def errors(self) -> dict[str, DeskError]:
+        """Providers whose last list could not be had, and why."""
+        return {name: shelf.error for name, shelf in self._shelves.items() if shelf.error}
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Cache hits and misses by provider."""
+        return {n: {"hits": s.hits, "misses": s.misses} for n, s in self._shelves.items()}
+
+    async def models(self, *, max_age: float = LIST_MAX_AGE) -> tuple[ModelInfo, ...]:
+        """Every model that can be had, with its state. A dead provider delays no one."""
+        await self._refresh(max_age)
+        return self._indexed().models
+
+    async def models_of(self, provider: str, *, max_age: float = LIST_MAX_AGE) -> list[ModelInfo]:
+        """One provider's models. Raises ProviderNotFound, or the error that kept us from listing."""
+        shelf = self._shelf(provider)
+        await shelf.fresh(max_age=max_age)
+        if shelf.error is not None:
+            raise shelf.error
+        return [model for model in self._indexed().models if model.provider == provider]
+
+    async def resolve(self, name: str) -> ModelInfo:
+        """The model of this full or bare name. Raises ModelNotFound, ModelAmbiguous.
+
+        A hit in the cache costs microseconds; a miss asks the providers once more first.
+        """
+        if (found := self._indexed().find(name)) is not None:
+            return found
+        await self._refresh(ACT_MAX_AGE)
+        index = self._indexed()
+        if (found := index.find(name)) is None:
+            raise index.not_found(name)
+        return found
+
+    async def default_model(self) -> ModelInfo | None:
+        """What to chat with when nobody said: a loaded model, else the first there is."""
+        chatty = [model for model in await self.models() if model.kind == "llm"]
+        loaded = [model for model in chatty if model.loaded]
+        return next(iter(loaded or chatty), None)
+
+    async def refresh(self, *, max_age: float) -> None:
+        """Ask every provider whose list is older than this. For the background watch."""
+        await asyncio.gather(*(s.fresh(max_age=max_age) for s in self._shelves.values()))
+
+    # -- loading and unloading -------------------------------------------------------------------
+
+    def start_load(self, model: ModelInfo, options: LoadOptions | None = None) -> Job:
+        """A job that loads the model, or the one that already does."""
+        running = self._load_jobs.get(model.full_name)
+        if running is not None and running.state == "running":
+            return running
+        job = Job("load", model_id=model.full_name)
+        job.enter("queued")
+        self._load_jobs[model.full_name] = job
+        wanted = options or LoadOptions()
+        return self._jobs.start(job, lambda job: self._load(job, model, wanted))
+
+    def start_unload(self, model: ModelInfo, *, force: bool = False) -> Job:
+        """A job that takes all instances of the model out of memory.
+
+        Raises ModelInUse with the chats that are being answered, unless forced; then they end as
+        interrupted first.
+        """
+        self._refuse_if_leased(model, force=force)
+        job = Job("unload", model_id=model.full_name)
+        job.enter("unloading")
+        return self._jobs.start(job, lambda job: self._unload(job, model, force=force))
+
+    @asynccontextmanager
+    async def lease(self, model: ModelInfo, job: Job) -> AsyncGenerator[Lease]:
+        """Hold one instance of the model for a job, loading it first if need be.
+
+        The job gets the load's events as its own.
+        """
+        lease = await self._acquire(model, job)
+        try:
+            yield lease
+        finally:
+            self._release(model, job)
+
+    def leased_by(self, model: ModelInfo) -> list[str]:
+        """Chats that are being answered with this model right now."""
+        return list(self._leases.get(model.full_name, {}).values())
+
+    async def aclose(self) -> None:
+        for shelf in self._shelves.values():
+            await shelf.aclose()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _shelf(self, name: str) -> Shelf:
+        try:
+            return self._shelves[name]
+        except KeyError:
+            raise ProviderNotFound(
+                f"There is no provider named {name!r}.",
+                hint=f"Configured: {', '.join(self._shelves)}.",
+            ) from None
+
+    def _loader(self, model: ModelInfo) -> ModelLoader:
+        provider = self._shelf(model.provider).provider
+        if not model.loadable or not isinstance(provider, ModelLoader):
+            raise NotLoadable(
+                f"{model.provider} has no loading and unloading.",
+                hint="Its models can be used as they are.",
+            )
+        return provider
+
+    async def _refresh(self, max_age: float) -> None:
+        shelves = [s for s in self._shelves.values() if s.age > max_age]
+        for shelf in self._shelves.values():
+            if shelf not in shelves:
+                shelf.hits += 1
+        if not shelves:
+            return
+        looks = [asyncio.create_task(shelf.fresh(max_age=max_age)) for shelf in shelves]
+        _, pending = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+        while pending and not self._indexed().models:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=FIRST_LOOK_GRACE)
+        for look in pending:
+            look.cancel()  # only our waiting: the shelf goes on and will be there next time
+
+    def _indexed(self) -> NameIndex:
+        mark = (self._moves, *(shelf.revision for shelf in self._shelves.values()))
+        if mark != self._index_mark:
+            models = (self._as_moving(m) for s in self._shelves.values() for m in s.models)
+            self._index, self._index_mark = NameIndex(models, self._shelves), mark
+        return self._index
+
+    def _as_moving(self, model: ModelInfo) -> ModelInfo:
+        state = self._moving.get(model.full_name)
+        return model.model_copy(update={"state": state}) if state else model
+
+    def _move(self, model: ModelInfo, state: ModelState | None) -> None:
+        if state is None:
+            self._moving.pop(model.full_name, None)
+        else:
+            self._moving[model.full_name] = state
+        self._moves += 1
+
+    async def _current(self, model: ModelInfo, *, max_age: float = ACT_MAX_AGE) -> ModelInfo:
+        """The model as the provider lists it now. Raises its error, or ModelNotFound."""
+        shelf = self._shelf(model.provider)
+        await shelf.fresh(max_age=max_age)
+        if shelf.error is not None:
+            raise shelf.error
+        for listed in shelf.models:
+            if listed.id == model.id:
+                return listed
+        raise self._indexed().not_found(model.full_name)
+
+    async def _load(self, job: Job, model: ModelInfo, options: LoadOptions) -> None:
+        loader = self._loader(model)
+        job.emit("model_load.start", model_id=model.full_name)
+        async with self._locks[model.provider]:
+            now = await self._current(model)
+            if now.loaded:
+                self._report_loaded(job, model, now.instances[0], 0.0)
+                return
+            self._move(model, "loading")
+            try:
+                loaded = await self._follow_load(job, loader, model, options)
+            finally:
+                self._shelf(model.provider).forget()
+                self._move(model, None)
+            now = await self._current(model, max_age=0.0)
+            if not any(instance.id == loaded.instance.id for instance in now.instances):
+                raise LoadUnproven(
+                    f"{model.provider} said {model.name} is loaded, but does not list it as loaded.",
+                    hint="It may have been evicted at once. Look at the provider's own window.",
+                )
+            self._report_loaded(job, model, loaded.instance, loaded.seconds)
+
+    async def _follow_load(
+        self, job: Job, loader: ModelLoader, model: ModelInfo, options: LoadOptions
+    ) -> Loaded:
+        job.enter("loading", 0.0)
+        highest = 0.0
+        async with aclosing(loader.load_model(model.id, options)) as events:
+            async for event in events:
+                if isinstance(event, Loaded):
+                    return event
+                highest = max(highest, event.fraction)  # a server's figure may go back
+                self._report_progress(job, model, event, highest)
+        raise LoadUnproven(f"{model.provider} ended the load of {model.name} without a result.")
+
+    @staticmethod
+    def _report_progress(job: Job, model: ModelInfo, event: LoadProgress, highest: float) -> None:
+        job.enter("loading", highest, exact=event.exact, stage=event.stage)
+        job.emit(
+            "model_load.progress",
+            model_id=model.full_name,
+            progress=round(highest, 4),
+            exact=event.exact,
+            stage=event.stage,
+        )
+
+    @staticmethod
+    def _report_loaded(job: Job, model: ModelInfo, instance: Instance, seconds: float) -> None:
+        job.result = {
+            "model_id": model.full_name,
+            "instance_id": instance.id,
+            "context_length": instance.context_length,
+            "load_time_seconds": seconds,
+        }
+        job.enter("loading", 1.0)
+        job.emit("model_load.end", **job.result)
+
+    async def _unload(self, job: Job, model: ModelInfo, *, force: bool) -> None:
+        loader = self._loader(model)
+        async with self._locks[model.provider]:
+            if force:
+                await self._interrupt_leases(model)
+            self._refuse_if_leased(model, force=False)
+            now = await self._current(model, max_age=0.0)
+            self._move(model, "unloading")
+            try:
+                for instance in now.instances:
+                    await loader.unload_instance(instance.id)
+            finally:
+                self._shelf(model.provider).forget()
+                self._move(model, None)
+            await self._current(model, max_age=0.0)
+        job.result = {
+            "model_id": model.full_name,
+            "instances": [instance.id for instance in now.instances],
+        }
+
+    def _refuse_if_leased(self, model: ModelInfo, *, force: bool) -> None:
+        chats = self.leased_by(model)
+        if not chats or force:
+            return
+        answers = "an answer is" if len(chats) == 1 else f"{len(chats)} answers are"
+        raise ModelInUse(
+            f"{model.name} is in use: {answers} being written with it.",
+            hint="Wait for the answer, stop it, or unload with force.",
+            chats=chats,
+        )
+
+    async def _interrupt_leases(self, model: ModelInfo) -> None:
+        for job_id in list(self._leases.get(model.full_name, {})):
+            await self._jobs.stop(job_id, state="interrupted", reason="model_unloaded")
+
+    async def _acquire(self, model: ModelInfo, job: Job) -> Lease:
+        provider = self._shelf(model.provider).provider
+        if not model.loadable or not isinstance(provider, ModelLoader):
+            self._hold(model, job)
+            return Lease(model, Instance(id=model.id, context_length=model.context_length), None)
+        while True:
+            if model.full_name not in self._moving:
+                now = await self._current(model)
+                if now.loaded and model.full_name not in self._moving:
+                    # No await between the look and the hold: an unload sees the lease.
+                    self._hold(model, job)
+                    return Lease(now, now.instances[0], None)
+            seconds = await self._load_for(model, job)
+            now = await self._current(model)
+            if now.loaded:
+                self._hold(model, job)
+                return Lease(now, now.instances[0], seconds)
+
+    async def _load_for(self, model: ModelInfo, job: Job) -> float:
+        """Load on behalf of another job, whose watchers see it; seconds it took."""
+        before = self._load_jobs.get(model.full_name)
+        loading = self.start_load(model)
+        ours = loading is not before
+        try:
+            async with aclosing(loading.watch()) as batches:
+                async for batch in batches:
+                    for event in batch:
+                        if event.type.startswith("model_load."):
+                            job.emit(event.type, **_without_type(event.data))
+                    _mirror_phase(loading, job)
+        except asyncio.CancelledError:
+            if ours:  # stopped while it waited for its own load: nobody asked for the model
+                loading.request_end("stopped", "user")
+            raise
+        if loading.state != "done":
+            raise _as_error(loading, model)
+        return float(loading.result["load_time_seconds"])
+
+    def _hold(self, model: ModelInfo, job: Job) -> None:
+        self._leases.setdefault(model.full_name, {})[job.id] = job.chat_id or job.id
+
+    def _release(self, model: ModelInfo, job: Job) -> None:
+        holders = self._leases.get(model.full_name, {})
+        holders.pop(job.id, None)
+        if not holders:
+            self._leases.pop(model.full_name, None)
+
+
+def _without_type(data: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in data.items() if key != "type"}
+
+
+def _mirror_phase(source: Job, target: Job) -> None:
+    info = source.info
+    if info.phase is not None:
+        target.enter(info.phase, info.progress, exact=info.exact, stage=info.stage)
+
+
+def _as_error(job: Job, model: ModelInfo) -> DeskError:
+    if job.error is None:
+        return DeskError(
+            f"Loading {model.name} was cancelled.", hint="Send again to load it and answer."
+        )
+    error = DeskError(job.error.message, hint=job.error.hint)
+    # The word a program matches is the load's own.
+    error.code = job.error.code  # type: ignore[misc]
+    return error

@@ -1,0 +1,69 @@
+"""HardwareMonitor: samples the machine once a second in a thread and keeps the last five minutes."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+
+from core.hardware import HardwareHistory, HardwareSnapshot
+from core.ports import HardwareProbe
+
+INTERVAL_SECONDS = 1.0
+KEPT_SECONDS = 300
+
+
+class HardwareMonitor:
+    """The machine now and lately."""
+
+    def __init__(self, probe: HardwareProbe, *, interval: float = INTERVAL_SECONDS) -> None:
+        self._probe = probe
+        self._interval = interval
+        self._samples: deque[HardwareSnapshot] = deque(maxlen=int(KEPT_SECONDS / interval))
+        # One thread of its own: a GPU driver that hangs blocks nothing else.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hardware")
+        self._sampled = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = time.monotonic()
+            sample = await loop.run_in_executor(self._thread, self._probe.sample)
+            async with self._sampled:
+                self._samples.append(sample)
+                self._sampled.notify_all()
+            await asyncio.sleep(max(0.0, began + self._interval - time.monotonic()))
+
+    async def latest(self) -> HardwareSnapshot:
+        """The newest sample; waits for the first one."""
+        async with self._sampled:
+            await self._sampled.wait_for(lambda: bool(self._samples))
+            return self._samples[-1]
+
+    @property
+    def newest(self) -> HardwareSnapshot | None:
+        """The newest sample, None before the first."""
+        return self._samples[-1] if self._samples else None
+
+    def history(self, seconds: float = KEPT_SECONDS) -> HardwareHistory:
+        """Samples of the last `seconds`, oldest first."""
+        since = time.time() - seconds
+        kept = tuple(sample for sample in self._samples if sample.at >= since)
+        return HardwareHistory(interval_seconds=self._interval, samples=kept)
+
+    async def watch(self) -> AsyncGenerator[HardwareSnapshot]:
+        """Every new sample, starting with the newest."""
+        seen = 0.0
+        while True:
+            async with self._sampled:
+                await self._sampled.wait_for(
+                    lambda: bool(self._samples) and self._samples[-1].at > seen  # noqa: B023
+                )
+                sample = self._samples[-1]
+            seen = sample.at
+            yield sample
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._probe.close()
