@@ -1,0 +1,48 @@
+"""The tables as the code speaks of them; `migrations` creates them."""
+
+from typing import Final
+
+from sqlalchemy import JSON, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION: Final = "0001"
+"""The newest migration. A database that says so needs nothing done to it."""
+
+metadata = MetaData()
+
+chats = Table(
+    "chats",
+    metadata,
+    # SQLite's own row number: the order of birth, and the key of the search index.
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    Column("agent_id", String),
+    Column("model_id", String),
+    Column("parameters", JSON, nullable=False),
+    Column("head_id", String),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("deleted_at", Float),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("chat_id", String, ForeignKey("chats.id", ondelete="CASCADE"), nullable=False),
+    # No foreign key: a cascade down a chain of thousands would hit SQLite's depth limit. The store
+    # checks parents itself.
+    Column("parent_id", String),
+    Column("role", String, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("reasoning", Text, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", String),
+    Column("problem", JSON(none_as_null=True)),
+    Column("model", JSON(none_as_null=True)),
+    Column("stats", JSON(none_as_null=True)),
+    Column("agent_id", String),
+    Column("job_id", String),
+    Column("created_at", Float, nullable=False),
+)
