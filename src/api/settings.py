@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     port: int = Field(PAGE_PORT, ge=0, le=65535, description="a port from 1 to 65535; 0 picks one")
     data_dir: Folder = Field(
         default_factory=lambda: user_data_path("lmdesk", appauthor=False),
-        description="the folder for chats, models and the log",
+        description="the folder for chats and models",
     )
     lmstudio_url: Url = Field(
         "http://127.0.0.1:1234",
@@ -136,11 +136,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only arguments: a test or a caller gets what it wrote, whatever the machine is set to."""
         return (init_settings,)
-
-    @field_validator("token", "lmstudio_token", "token_file", "models_dir", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        return None if value == "" else value
 
     @field_validator("token")
     @classmethod

@@ -17,8 +17,9 @@ from pydantic_settings import EnvSettingsSource
 from api.settings import PREFIX, BadSetting, Settings
 
 CONFIG_NAME = "lmdesk.yaml"
-# Names with our prefix that are not settings: which file to read, and what the tests are told.
-NOT_SETTINGS = (f"{PREFIX}CONFIG", f"{PREFIX}TEST_")
+# Names with our prefix that are not settings: which file to read, what docker-compose.yml is told,
+# and what the tests are told.
+NOT_SETTINGS = (f"{PREFIX}CONFIG", f"{PREFIX}PUBLISH_", f"{PREFIX}TEST_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def config_file(asked: Path | None) -> Path | None:
 
 def _environment() -> _Source:
     _refuse_unknown(os.environ, "the environment variable {name}")
-    return _Source(EnvSettingsSource(Settings)(), f"{PREFIX}{{KEY}}")
+    # Empty is unset: a compose file passes `LMDESK_TOKEN=` for a variable nobody set.
+    return _Source(EnvSettingsSource(Settings, env_ignore_empty=True)(), f"{PREFIX}{{KEY}}")
 
 
 def _dotenv(path: Path) -> _Source:
@@ -84,7 +86,7 @@ def _dotenv(path: Path) -> _Source:
     values = {
         name.upper().removeprefix(PREFIX).lower(): value
         for name, value in read.items()
-        if name.upper().startswith(PREFIX) and not name.upper().startswith(NOT_SETTINGS)
+        if value and name.upper().startswith(PREFIX) and not name.upper().startswith(NOT_SETTINGS)
     }
     return _Source(values, f"{PREFIX}{{KEY}} in {path}")
 

@@ -37,7 +37,7 @@ def build_parser() -> ArgumentParser:
     _add_server_options(api, BACK_END, port=API_PORT, inherit=True)
 
     gui = commands.add_parser("gui", help="the page alone, for an API elsewhere")
-    _add_server_options(gui, ("api_url", "data_dir"), port=PAGE_PORT, inherit=True)
+    _add_server_options(gui, ("api_url",), port=PAGE_PORT, inherit=True)
     _add_open(gui, inherit=True)
 
     _add_engine(commands.add_parser("engine", help="the built-in engine alone, as an LM Studio"))

@@ -67,7 +67,9 @@ def gui(arguments: Namespace) -> int:
 
         return build
 
-    return _serve(arguments, building, port=PAGE_PORT, what="LM Desk", page=True)
+    return _serve(
+        arguments, building, port=PAGE_PORT, what="LM Desk", page=True, keeps_data=False
+    )
 
 
 async def _alive() -> dict[str, str]:
@@ -81,11 +83,13 @@ def _serve(
     port: int,
     what: str,
     page: bool,
+    keeps_data: bool = True,
 ) -> int:
     given = {key: getattr(arguments, key, None) for key in Settings.model_fields}
     settings = load_settings(given, config=arguments.config, defaults={"port": port})
     configure_logs(settings.log_level)
-    require_writable(settings.data_dir)
+    if keeps_data:
+        require_writable(settings.data_dir)
     settings = with_token(settings)
     with listen(settings) as taken:
         own_url = settings.url(port=taken.getsockname()[1])
@@ -109,6 +113,9 @@ def _serve(
 def _prepare_gradio(settings: Settings) -> None:
     """Gradio reads these when it is imported."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    if not settings.data_dir.is_dir():
+        return
+    # Gradio's own default is one folder for all users of the machine.
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.data_dir / "uploads"))
 
 
