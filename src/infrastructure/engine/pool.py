@@ -1,0 +1,198 @@
+"""The models in memory: loads, shares, counts down and unloads them."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import structlog
+
+from core.errors import LoadFailed, NotFound
+from infrastructure.engine import memory
+from infrastructure.engine.catalogue import Model
+from infrastructure.engine.config import EngineConfig
+from infrastructure.engine.instance import Instance, Load, LoadWish
+from infrastructure.engine.process import ChildProcess
+
+log = structlog.get_logger(__name__)
+
+
+class Pool:
+    """All instances and running loads of an engine."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._budget = memory.budget(config)
+        self._instances: dict[str, Instance] = {}
+        self._loads: dict[str, Load] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._door = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """Those that are loaded, oldest first."""
+        return tuple(self._instances.values())
+
+    def get(self, instance_id: str) -> Instance | None:
+        return self._instances.get(instance_id)
+
+    def of_model(self, key: str) -> list[Instance]:
+        return [one for one in self._instances.values() if one.model.key == key]
+
+    def is_loading(self, key: str) -> bool:
+        return any(load.model.key == key for load in self._loads.values())
+
+    def begin(self, model: Model, wish: LoadWish) -> Load:
+        """Start loading a new instance, or join a load on demand of the same model."""
+        if self._closed:
+            raise LoadFailed("The engine is shutting down.")
+        if wish.on_demand:
+            for running in self._loads.values():
+                if running.model.key == model.key and running.wish.on_demand:
+                    return running
+        instance_id = self._free_id(model.key)
+        settings = memory.settings_for(
+            model,
+            instance_id,
+            self._config,
+            context_length=wish.context_length,
+            parallel=wish.parallel,
+            batch=wish.batch,
+            flash_attention=wish.flash_attention,
+        )
+        load = Load(instance_id, model, wish, settings)
+        self._loads[instance_id] = load
+        load.run(self._load(load))
+        return load
+
+    async def load(self, model: Model, wish: LoadWish) -> Instance:
+        """Begin and wait. Cancelling ends the load, unless somebody else waits for it, too."""
+        load = self.begin(model, wish)
+        async for _ in load.follow():
+            continue
+        return load.instance
+
+    async def unload(self, instance_id: str) -> None:
+        """Return when its memory is back; answers being written end. Raises NotFound."""
+        if load := self._loads.get(instance_id):
+            await load.cancel()
+            return
+        instance = self._instances.pop(instance_id, None)
+        if instance is None:
+            raise NotFound(f"Model with instance identifier '{instance_id}' is not loaded.")
+        instance.unloaded = True
+        instance.stop_clock()
+        await instance.child.stop()
+        log.info("model_unloaded", instance=instance_id)
+
+    @contextlib.asynccontextmanager
+    async def using(self, instance: Instance) -> AsyncIterator[Instance]:
+        """Hold an instance while working with it; its countdown starts anew afterwards."""
+        instance.busy += 1
+        instance.stop_clock()
+        try:
+            yield instance
+        finally:
+            instance.busy -= 1
+            self._settle(instance)
+
+    async def close(self) -> None:
+        """End everything; no process is left."""
+        self._closed = True
+        await asyncio.gather(*(load.cancel() for load in list(self._loads.values())))
+        for instance_id in list(self._instances):
+            with contextlib.suppress(NotFound):
+                await self.unload(instance_id)
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    async def _load(self, load: Load) -> Instance:
+        started = time.monotonic()
+        child = ChildProcess(load.settings)
+        try:
+            async with self._door:
+                if load.wish.on_demand and self._config.keep_only_last:
+                    await self._evict()
+                self._admit(load)
+            await child.start(load.report)
+            instance = Instance(
+                id=load.instance_id,
+                model=load.model,
+                child=child,
+                ttl_seconds=load.wish.ttl_seconds if load.wish.on_demand else None,
+                load_seconds=time.monotonic() - started,
+            )
+            self._instances[instance.id] = instance
+        except LoadFailed as error:
+            log.warning("model_load_failed", instance=load.instance_id, reason=str(error))
+            raise
+        finally:
+            self._loads.pop(load.instance_id, None)
+        self._watch(instance)
+        self._settle(instance)
+        log.info("model_loaded", instance=instance.id, seconds=round(instance.load_seconds, 3))
+        return instance
+
+    def _admit(self, load: Load) -> None:
+        """Raise NotEnoughMemory where it would not fit beside what is here or on its way."""
+        need = memory.needed(load.settings, load.model)
+        taken = sum(
+            memory.needed(one.child.settings, one.model) for one in self._instances.values()
+        )
+        taken += sum(
+            memory.needed(other.settings, other.model)
+            for other in self._loads.values()
+            if other.admitted
+        )
+        if need > self._budget - taken:
+            raise memory.too_large(need, self._budget - taken)
+        load.admitted = True
+
+    async def _evict(self) -> None:
+        """Make room for a load on demand: what came on demand goes, as soon as it is idle."""
+        for instance in self.instances:
+            if instance.ttl_seconds is None:
+                continue
+            if instance.busy:
+                instance.leaving = True
+            else:
+                await self._unload_if_there(instance.id)
+
+    def _settle(self, instance: Instance) -> None:
+        """An idle instance that came on demand leaves after a while, or now if replaced."""
+        if instance.busy or instance.unloaded or instance.ttl_seconds is None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = 0.0 if instance.leaving else instance.ttl_seconds
+        instance.clock = loop.call_later(
+            wait, lambda: self._keep(self._unload_if_there(instance.id))
+        )
+
+    async def _unload_if_there(self, instance_id: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self.unload(instance_id)
+
+    def _watch(self, instance: Instance) -> None:
+        """A process that ends by itself takes its instance off the list."""
+
+        async def watch() -> None:
+            await instance.child.exited.wait()
+            if self._instances.get(instance.id) is instance:
+                del self._instances[instance.id]
+                instance.stop_clock()
+                await instance.child.stop()
+                log.error("model_crashed", instance=instance.id, exit=instance.child.exit_code)
+
+        self._keep(watch())
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    def _free_id(self, key: str) -> str:
+        taken = self._instances.keys() | self._loads.keys()
+        if key not in taken:
+            return key
+        return next(f"{key}:{n}" for n in range(2, 10_000) if f"{key}:{n}" not in taken)
