@@ -83,6 +83,7 @@ class Job:
         self._ended_at: float | None = None
         self._watchers: set[asyncio.Event] = set()
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
 
     @property
     def state(self) -> JobState:
@@ -172,9 +173,14 @@ class Job:
         """Ask the work to end; it still gets to keep what it has. Asking twice changes nothing."""
         if self.ending is None and self._task is not None and not self._task.done():
             self.ending = (state, reason)
-            self._task.cancel()
+            # A task cancelled before its first step never enters its work, and nothing would tidy up.
+            if self._begun:
+                self._task.cancel()
 
     async def _run(self, work: Callable[["Job"], Awaitable[None]]) -> None:
+        self._begun = True
+        if self.ending is not None and self._task is not None:
+            self._task.cancel()  # reaches the work at its first wait
         try:
             await work(self)
             self._end(*(self.ending or ("done", None)))

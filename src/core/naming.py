@@ -19,8 +19,9 @@ class NameIndex:
             self._full[model.full_name.casefold()] = model
             for instance in model.instances:
                 self._full.setdefault(f"{model.provider}:{instance.id}".casefold(), model)
-            for name in {model.id, model.name, *(i.id for i in model.instances)}:
-                self._bare.setdefault(name.casefold(), []).append(model)
+            names = (model.id, model.name, *(instance.id for instance in model.instances))
+            for name in {name.casefold() for name in names}:
+                self._bare.setdefault(name, []).append(model)
 
     def find(self, name: str) -> ModelInfo | None:
         """The one model of this name; None if there is none. Raises ModelAmbiguous."""
