@@ -4,14 +4,17 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import anyio
 import orjson
 
-from api.doctor import Finding, examine
 from api.settings import PAGE_PORT, Settings
 from api.settings_sources import load_settings
 from app.commands.logs import configure_logs
+
+if TYPE_CHECKING:
+    from api.doctor import Finding
 
 MARKS = {"ok": "ok  ", "note": "note", "attention": "FIX "}
 INDENT = " " * 6
@@ -23,6 +26,9 @@ def doctor(arguments: Namespace) -> int:
     given = {key: getattr(arguments, key, None) for key in Settings.model_fields}
     settings = load_settings(given, config=arguments.config, defaults={"port": PAGE_PORT})
     configure_logs("error")
+
+    from api.doctor import examine  # with all adapters behind it
+
     findings = anyio.run(examine, settings)
     wrong = [finding for finding in findings if finding.state == "attention"]
     if arguments.json:
@@ -33,7 +39,7 @@ def doctor(arguments: Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _report(findings: Sequence[Finding], wrong: int) -> str:
+def _report(findings: Sequence["Finding"], wrong: int) -> str:
     lines = []
     for finding in findings:
         lines.append(f"{MARKS[finding.state]}  {finding.title}: {finding.message}")

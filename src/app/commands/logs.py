@@ -1,5 +1,6 @@
 """Logging: everything to stderr, one line an event, structlog's and the libraries' alike."""
 
+import asyncio
 import logging
 import sys
 
@@ -26,7 +27,11 @@ def configure_logs(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stderr.isatty(),
+                    # The other formatters print local variables, where prompts and tokens are.
+                    exception_formatter=structlog.dev.plain_traceback,
+                ),
             ],
         )
     )
@@ -34,3 +39,11 @@ def configure_logs(level: str) -> None:
     chatty = logging.DEBUG if level == "debug" else logging.WARNING
     for name in ("uvicorn", "httpx", "httpcore", "asyncio", "aiosqlite", "alembic", "gradio"):
         logging.getLogger(name).setLevel(chatty)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what uvicorn says when it cuts the streams of an open page, as it was told to."""
+    kind = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
+    cut = kind is not None and issubclass(kind, asyncio.CancelledError)
+    return not cut and not str(record.msg).startswith("Cancel %s running task")

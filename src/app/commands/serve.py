@@ -25,7 +25,6 @@ def serve(arguments: Namespace) -> int:
     def building(settings: Settings, own_url: str) -> Callable[[], House]:
         def build() -> House:
             from api.main import create_app
-
             from app.page import mount_page
 
             app = create_app(settings)
@@ -67,9 +66,7 @@ def gui(arguments: Namespace) -> int:
 
         return build
 
-    return _serve(
-        arguments, building, port=PAGE_PORT, what="LM Desk", page=True, keeps_data=False
-    )
+    return _serve(arguments, building, port=PAGE_PORT, what="LM Desk", page=True, keeps_data=False)
 
 
 async def _alive() -> dict[str, str]:
