@@ -8,10 +8,20 @@ from typing import Any, Literal
 
 import orjson
 
-from tests.frames import DONE, chunk, chunk_halves, ending, usage_frame
+from tests.frames import (
+    DONE,
+    chunk,
+    chunk_halves,
+    completion,
+    ending,
+    unauthorised,
+    unrecognized,
+    usage_frame,
+)
 from tests.sockets import (
     Receive,
     Send,
+    Watch,
     free_port,
     json_reply,
     pages,
@@ -141,7 +151,7 @@ class ScriptedLMStudio:
         elif asked.path == "/lmstudio-greeting":
             await json_reply(send, 200, {"lmstudio": True})
         elif self.token and headers.get("authorization") != f"Bearer {self.token}":
-            await json_reply(send, 401, _unauthorised(headers.get("authorization", "")))
+            await json_reply(send, 401, unauthorised(headers.get("authorization", "")))
         else:
             await self._route(asked, receive, send)
 
@@ -232,19 +242,19 @@ class ScriptedLMStudio:
 
     # -- loads -----------------------------------------------------------------------------------
 
-    async def _native_load(self, body: dict[str, Any], watch: "_Watch", send: Send) -> None:
+    async def _native_load(self, body: dict[str, Any], watch: Watch, send: Send) -> None:
         if extra := set(body) - {"model", "context_length"}:
-            await json_reply(send, 400, _unrecognized(extra))
+            await json_reply(send, 400, unrecognized(extra))
             return
         if not await self._may_load(body, send, watch):
             return
         name = self._load(body)
         await json_reply(send, 200, {"type": "llm", "instance_id": name, "status": "loaded"})
 
-    async def _native_chat(self, body: dict[str, Any], watch: "_Watch", send: Send) -> None:
+    async def _native_chat(self, body: dict[str, Any], watch: Watch, send: Send) -> None:
         known = {"model", "input", "max_output_tokens", "store", "stream", "context_length"}
         if extra := set(body) - known:
-            await json_reply(send, 400, _unrecognized(extra))
+            await json_reply(send, 400, unrecognized(extra))
             return
         model = self.models.get(body["model"])
         if model is None or (self.load_error and self.load_error[0] != 200):
@@ -271,7 +281,7 @@ class ScriptedLMStudio:
         await event("chat.end", result={"output": []})
         await part(send, b"", more=False)
 
-    async def _may_load(self, body: dict[str, Any], send: Send, watch: "_Watch") -> bool:
+    async def _may_load(self, body: dict[str, Any], send: Send, watch: Watch) -> bool:
         if body["model"] not in self.models:
             text = f"Model {body['model']} not found in downloaded models"
             await json_reply(send, 404, {"error": {"type": "model_not_found", "message": text}})
@@ -298,7 +308,7 @@ class ScriptedLMStudio:
             del holders[0].instances[name]
         await json_reply(send, 200, {"instance_id": name})
 
-    async def _just_in_time(self, body: dict[str, Any], watch: "_Watch", send: Send) -> bool:
+    async def _just_in_time(self, body: dict[str, Any], watch: Watch, send: Send) -> bool:
         name = body["model"]
         if any(name == m.key or name in m.instances for m in self.models.values() if m.instances):
             return True
@@ -314,20 +324,20 @@ class ScriptedLMStudio:
 
     # -- answers ---------------------------------------------------------------------------------
 
-    async def _embed(self, body: dict[str, Any], watch: "_Watch", send: Send) -> None:
+    async def _embed(self, body: dict[str, Any], watch: Watch, send: Send) -> None:
         if await self._just_in_time(body, watch, send):
             data = [{"object": "embedding", "embedding": [0.0, 1.0], "index": 0}]
             await json_reply(send, 200, {"object": "list", "data": data, "model": body["model"]})
 
-    async def _chat(self, body: dict[str, Any], watch: "_Watch", send: Send) -> None:
+    async def _chat(self, body: dict[str, Any], watch: Watch, send: Send) -> None:
+        if not await self._just_in_time(body, watch, send):
+            return
         if self.chat_error is not None:
             await json_reply(send, *self.chat_error)
             return
-        if not await self._just_in_time(body, watch, send):
-            return
         count = min(self.tokens, body.get("max_tokens") or self.tokens)
         if not body.get("stream"):
-            await json_reply(send, 200, _completion(body["model"], count))
+            await json_reply(send, 200, completion(body["model"], count))
             return
         await start(send, "text/event-stream")
         if self.frames is not None:
@@ -340,7 +350,7 @@ class ScriptedLMStudio:
         if not watch.is_gone:
             await part(send, b"", more=False)
 
-    async def _numbered(self, model: str, count: int, watch: "_Watch", send: Send) -> None:
+    async def _numbered(self, model: str, count: int, watch: Watch, send: Send) -> None:
         before, after = chunk_halves(model)
         batch = FLOOD_BATCH if self.rate is None else 1
         started = time.monotonic()
@@ -358,14 +368,14 @@ class ScriptedLMStudio:
 
     async def _counted(
         self,
-        answer: Callable[[dict[str, Any], "_Watch", Send], Awaitable[None]],
+        answer: Callable[[dict[str, Any], Watch, Send], Awaitable[None]],
         body: dict[str, Any],
         receive: Receive,
         send: Send,
     ) -> None:
         self.open += 1
         self.most_open = max(self.most_open, self.open)
-        watch = _Watch(receive)
+        watch = Watch(receive)
         try:
             await answer(body, watch, send)
         finally:
@@ -375,55 +385,3 @@ class ScriptedLMStudio:
             else:
                 self.finished += 1
             watch.close()
-
-
-class _Watch:
-    """Knows when the client has gone."""
-
-    def __init__(self, receive: Receive) -> None:
-        self.gone = asyncio.create_task(self._disconnect(receive))
-
-    @property
-    def is_gone(self) -> bool:
-        return self.gone.done()
-
-    async def unless_gone(self, event: asyncio.Event) -> bool:
-        """True when the event came; False when the client left first."""
-        if event.is_set():
-            return not self.is_gone
-        waiting = asyncio.create_task(event.wait())
-        await asyncio.wait({waiting, self.gone}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        return not self.is_gone
-
-    def close(self) -> None:
-        self.gone.cancel()
-
-    @staticmethod
-    async def _disconnect(receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-
-def _completion(model: str, count: int) -> dict[str, Any]:
-    text = "".join(f"{n} " for n in range(count))
-    message = {"role": "assistant", "content": text, "reasoning_content": "", "tool_calls": []}
-    return {
-        "object": "chat.completion",
-        "model": model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": count},
-    }
-
-
-def _unrecognized(keys: set[str]) -> dict[str, Any]:
-    text = f"Unrecognized key(s) in object: {', '.join(repr(k) for k in sorted(keys))}"
-    return {"error": {"type": "invalid_request", "message": text}}
-
-
-def _unauthorised(given: str) -> dict[str, Any]:
-    given = given.removeprefix("Bearer ")
-    text = "An LM Studio API token is required to make requests to this server."
-    if given:
-        text = f"Malformed LM Studio API token provided: {given[:10]}**************"
-    return {"error": {"type": "invalid_request", "code": "invalid_api_key", "message": text}}

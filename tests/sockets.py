@@ -61,6 +61,9 @@ async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = server.force_exit = True
+            # Like a process that ends: what is open breaks off.
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
             await running
 
 
@@ -137,3 +140,31 @@ async def part(send: Send, body: bytes, *, more: bool = True) -> None:
 async def json_reply(send: Send, status: int, body: Any) -> None:
     await start(send, "application/json; charset=utf-8", status=status)
     await part(send, orjson.dumps(body), more=False)
+
+
+class Watch:
+    """Knows when the client has gone."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.gone = asyncio.create_task(self._disconnect(receive))
+
+    @property
+    def is_gone(self) -> bool:
+        return self.gone.done()
+
+    async def unless_gone(self, event: asyncio.Event) -> bool:
+        """True when the event came; False when the client left first."""
+        if event.is_set():
+            return not self.is_gone
+        waiting = asyncio.create_task(event.wait())
+        await asyncio.wait({waiting, self.gone}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        return not self.is_gone
+
+    def close(self) -> None:
+        self.gone.cancel()
+
+    @staticmethod
+    async def _disconnect(receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass

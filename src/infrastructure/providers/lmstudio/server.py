@@ -15,6 +15,7 @@ from infrastructure.providers.lmstudio.wording import Wording
 
 Flavour = Literal["api/v1", "api/v0", "v1"]
 CONTROL_SECONDS = 10.0
+LOOK_SECONDS = 1.0
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -95,6 +96,8 @@ class Stream:
     def __init__(self, server: Server, response: aiohttp.ClientResponse) -> None:
         self._server = server
         self._response = response
+        self._loop = asyncio.get_running_loop()
+        self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_connection)
 
     @property
     def is_events(self) -> bool:
@@ -117,4 +120,16 @@ class Stream:
 
     def close(self) -> None:
         """Close the connection at once, which stops the server's work; never waits for it."""
+        self._look.cancel()
         self._response.close()
+
+    def _look_at_connection(self) -> None:
+        """aiohttp drops a connection on malformed chunks, but leaves the reader waiting for ever."""
+        connection = self._response.connection
+        if connection is None:
+            return  # read to its end
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            self._response.content.set_exception(aiohttp.ClientPayloadError("malformed body"))
+        else:
+            self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_connection)

@@ -11,7 +11,7 @@ class ThinkSplitter:
     __slots__ = ("_held", "_state")
 
     def __init__(self) -> None:
-        self._state: Literal["start", "thinking", "closed", "answer"] = "start"
+        self._state: Literal["start", "opened", "thinking", "closed", "answer"] = "start"
         self._held = ""
 
     @property
@@ -25,6 +25,10 @@ class ThinkSplitter:
         thinking = ""
         if self._state == "start":
             self._open()
+        if self._state == "opened":
+            self._held = self._held.lstrip("\n")
+            if self._held:
+                self._state = "thinking"
         if self._state == "thinking":
             thinking = self._think()
         if self._state == "closed":
@@ -36,12 +40,12 @@ class ThinkSplitter:
     def flush(self) -> tuple[str, str]:
         """(thinking, answer) of what was held back, when nothing more comes."""
         held = self._take()
-        return (held, "") if self._state == "thinking" else ("", held)
+        return (held, "") if self._state in ("opened", "thinking") else ("", held)
 
     def _open(self) -> None:
         begun = self._held.lstrip()
         if begun.startswith(_OPEN):
-            self._state, self._held = "thinking", begun[len(_OPEN) :].lstrip("\n")
+            self._state, self._held = "opened", begun[len(_OPEN) :]
         elif not _OPEN.startswith(begun):
             self._state = "answer"
 
@@ -61,8 +65,10 @@ class ThinkSplitter:
 
 
 def _half_tag(text: str) -> int:
-    """How many characters at the end could be the beginning of the closing tag."""
-    for length in range(min(len(text), len(_CLOSE) - 1), 0, -1):
-        if _CLOSE.startswith(text[-length:]):
-            return length
-    return 0
+    """How many characters at the end could belong to the closing tag and the lines before it."""
+    length = next(
+        (n for n in range(min(len(text), len(_CLOSE) - 1), 0, -1) if _CLOSE.startswith(text[-n:])),
+        0,
+    )
+    before = text[: len(text) - length]
+    return length + len(before) - len(before.rstrip("\n"))
