@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import orjson
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -91,6 +92,8 @@ def _engine(address: URL) -> AsyncEngine:
         address,
         pool_size=4,
         max_overflow=0,
+        # A long conversation has thousands of small JSON values.
+        json_deserializer=orjson.loads,
         # Transactions are ours to begin, below; Python's own begin too late for a stable read.
         connect_args={"isolation_level": None},
     )

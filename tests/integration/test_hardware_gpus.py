@@ -1,0 +1,255 @@
+"""GPUs through the real ctypes path, with a library compiled here in the place of NVIDIA's."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from core.hardware import HardwareSnapshot
+from tests.nvml import LIBRARY, OBSERVER, TWO_GPUS, build, compiler
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or compiler() is None,
+    reason="the stand-in for NVIDIA's library needs Linux and a C compiler",
+)
+
+
+class Step(NamedTuple):
+    """What the library says, from when on, and how many samples are taken of it.
+
+    With `until`, samples are taken until the driver is in that state.
+    """
+
+    settings: str
+    at: float = 0.0
+    samples: int = 1
+    until: str = ""
+    patience: float = 60.0
+    close: bool = False
+
+
+class Seen(NamedTuple):
+    seconds: float
+    sample: HardwareSnapshot
+
+
+Observe = Callable[..., list[Seen]]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def observe(library: Path, tmp_path: Path) -> Observe:
+    def run(*steps: Step, folder: Path = library) -> list[Seen]:
+        settings = tmp_path / "gpus.conf"
+        plan = json.dumps([step._asdict() for step in steps])
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", str(OBSERVER), str(settings), plan],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(SOURCE),
+                "LD_LIBRARY_PATH": str(folder),
+                "LMDESK_FAKE_NVML": str(settings),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        lines = [json.loads(line) for line in ran.stdout.splitlines()]
+        return [
+            Seen(line["seconds"], HardwareSnapshot.model_validate(line["sample"])) for line in lines
+        ]
+
+    return run
+
+
+def test_two_gpus_are_read_in_full(observe: Observe) -> None:
+    ((_, sample),) = observe(Step(TWO_GPUS))
+
+    assert (sample.driver.state, sample.driver.version) == ("ok", "570.86.10")
+    first, second = sample.gpus
+    assert first.model_dump() == {
+        "index": 0,
+        "name": "NVIDIA GeForce RTX 4090",
+        "uuid": "GPU-aaaa",
+        "state": "ok",
+        "message": "",
+        "utilization_percent": 37.0,
+        "memory_used": 6442450944,  # without the driver's reserve
+        "memory_total": 25769803776,
+        "temperature_celsius": 54.0,
+        "power_watts": 123.456,
+        "power_limit_watts": 450.0,
+    }
+    assert (second.index, second.name, second.memory_used) == (1, "NVIDIA RTX A2000", 0)
+    assert second.utilization_percent == 0.0
+
+
+def test_an_older_driver_counts_its_reserve_as_used(observe: Observe) -> None:
+    ((_, sample),) = observe(Step(TWO_GPUS + "old=1\n"))
+
+    assert sample.gpus[0].memory_used == 6442450944 + 536870912
+
+
+@pytest.mark.parametrize(
+    ("reading", "field"),
+    [
+        ("util", "utilization_percent"),
+        ("memory", "memory_used"),
+        ("temp", "temperature_celsius"),
+        ("power", "power_watts"),
+        ("limit", "power_limit_watts"),
+        ("uuid", "uuid"),
+    ],
+)
+@pytest.mark.parametrize("error", [3, 4, 999])
+def test_a_reading_that_fails_is_missing_alone(
+    observe: Observe, reading: str, field: str, error: int
+) -> None:
+    ((_, sample),) = observe(Step(f"{TWO_GPUS}gpu0.{reading}.err={error}\n"))
+
+    missing = {name for name, value in sample.gpus[0].model_dump().items() if value is None}
+    assert missing == {field} | ({"memory_total"} if field == "memory_used" else set())
+    assert sample.gpus[0].state == "ok"
+    assert None not in sample.gpus[1].model_dump().values()
+
+
+def test_a_gpu_that_falls_off_stays_listed_as_lost(observe: Observe) -> None:
+    _, (_, failing), (_, reopened), (_, back) = observe(
+        Step(TWO_GPUS),
+        Step(TWO_GPUS + "gpu0.err=15\n", at=1),
+        # Opened anew, the driver counts one GPU, which now has the first number.
+        Step("count=1\ngpu0.uuid=GPU-bbbb\ngpu0.name=NVIDIA RTX A2000\ngpu0.temp=33\n", at=40),
+        Step(TWO_GPUS, at=80),
+    )
+
+    lost, fine = failing.gpus
+    assert (lost.index, lost.name, lost.uuid) == (0, "NVIDIA GeForce RTX 4090", "GPU-aaaa")
+    assert lost.state == "lost"
+    assert lost.message
+    assert lost.memory_used is None
+    assert fine.state == "ok"
+    assert {gpu.uuid: gpu.state for gpu in reopened.gpus} == {"GPU-aaaa": "lost", "GPU-bbbb": "ok"}
+    assert len({gpu.index for gpu in reopened.gpus}) == 2
+    assert [(gpu.uuid, gpu.state) for gpu in back.gpus] == [("GPU-aaaa", "ok"), ("GPU-bbbb", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "state"),
+    [
+        ("gpu0.handle.err=15", "lost"),
+        ("gpu0.err=15", "lost"),
+        ("gpu0.err=16", "error"),
+        ("gpu0.handle.err=4", "no_permission"),
+        ("gpu0.err=4", "no_permission"),
+        ("gpu0.err=999", "error"),
+    ],
+)
+def test_a_gpu_that_cannot_be_read_says_why_and_the_other_is_read(
+    observe: Observe, setting: str, state: str
+) -> None:
+    ((_, sample),) = observe(Step(f"{TWO_GPUS}{setting}\n"))
+
+    broken, fine = sample.gpus
+    assert broken.state == state
+    assert broken.message.endswith(".")
+    assert fine.state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [(9, "no_driver"), (4, "no_permission"), (18, "mismatch"), (999, "error"), (17, "error")],
+)
+def test_a_driver_that_does_not_open_is_a_state(observe: Observe, code: int, state: str) -> None:
+    ((_, sample),) = observe(Step(f"init.err={code}\n"))
+
+    assert sample.driver.state == state
+    assert sample.driver.message.endswith(".")
+    assert not sample.driver.message.endswith("..")
+    assert sample.gpus == ()
+    assert sample.memory_total > 0
+
+
+def test_a_library_that_cannot_be_loaded_is_a_state(observe: Observe, tmp_path: Path) -> None:
+    # An unusable file of that name hides a real library that the machine may have.
+    (tmp_path / LIBRARY).write_text("no library")
+
+    ((_, sample),) = observe(Step(""), folder=tmp_path)
+
+    assert sample.driver.state == "no_library"
+    assert sample.gpus == ()
+    assert sample.memory_total > 0
+
+
+def test_a_driver_without_gpus_says_so(observe: Observe) -> None:
+    ((_, sample),) = observe(Step("count=0\n"))
+
+    assert sample.driver.state == "ok"
+    assert "no GPU" in sample.driver.message
+
+
+def test_a_missing_driver_is_looked_for_every_half_minute(observe: Observe) -> None:
+    (_, missing), (_, too_soon), (_, there) = observe(
+        Step("init.err=9\n"), Step(TWO_GPUS, at=29, samples=3), Step(TWO_GPUS, at=31)
+    )
+
+    assert missing.driver.state == "no_driver"
+    assert too_soon.driver.state == "no_driver"
+    assert there.driver.state == "ok"
+    assert len(there.gpus) == 2
+
+
+def test_a_driver_that_goes_away_leaves_its_gpus_listed_as_lost(observe: Observe) -> None:
+    _, (_, gone), (_, back) = observe(
+        Step(TWO_GPUS),
+        Step(TWO_GPUS + "count.err=9\n", at=1, samples=2),
+        Step(TWO_GPUS, at=60),
+    )
+
+    assert gone.driver.state == "no_driver"
+    assert [(gpu.name, gpu.state) for gpu in gone.gpus] == [
+        ("NVIDIA GeForce RTX 4090", "lost"),
+        ("NVIDIA RTX A2000", "lost"),
+    ]
+    assert [gpu.state for gpu in back.gpus] == ["ok", "ok"]
+
+
+def test_a_closed_probe_opens_the_library_again(observe: Observe) -> None:
+    _, (_, again) = observe(Step(TWO_GPUS, close=True), Step(TWO_GPUS, at=1))
+
+    assert [gpu.state for gpu in again.gpus] == ["ok", "ok"]
+
+
+def test_a_driver_that_hangs_costs_only_its_own_readings(observe: Observe) -> None:
+    hanging = TWO_GPUS + "delay_ms=600000\n"
+
+    _, (_, waiting), (_, silent) = observe(
+        Step(TWO_GPUS, samples=2, patience=1.0),
+        Step(hanging, at=1),
+        Step(hanging, at=2, until="error"),
+    )
+
+    assert [gpu.state for gpu in waiting.gpus] == ["ok", "ok"]  # figures a moment old still stand
+    assert silent.driver.state == "error"
+    assert [gpu.state for gpu in silent.gpus] == ["error", "error"]
+    assert [gpu.name for gpu in silent.gpus] == ["NVIDIA GeForce RTX 4090", "NVIDIA RTX A2000"]
+    assert silent.gpus[0].memory_used is None
+    assert silent.memory_total > 0
+
+
+def test_a_slow_driver_is_waited_for(observe: Observe) -> None:
+    ((seconds, sample),) = observe(Step(TWO_GPUS + "delay_ms=20\n"))
+
+    assert seconds > 0.02 * 10
+    assert [gpu.state for gpu in sample.gpus] == ["ok", "ok"]
