@@ -7,6 +7,7 @@ origin may not change anything, and every answer carries the headers that keep a
 """
 
 import hmac
+import secrets
 from collections.abc import Iterable
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -25,14 +26,14 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_FORM_BYTES = 4096
 SERVER_NAME = "lmdesk"
+# Gradio compiles its HTML templates in the browser, hence 'unsafe-eval'.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
+    "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 HEADERS = {
-    "content-security-policy": (
-        # Gradio compiles its HTML templates in the browser, hence 'unsafe-eval'.
-        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
-        "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-        "form-action 'self'; frame-ancestors 'none'"
-    ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
@@ -66,9 +67,18 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        policy = POLICY
+        if wants_page(scope):
+            # Whoever makes the page may put this on the inline scripts that are its own.
+            scope["csp_nonce"] = secrets.token_urlsafe(16)
+            policy = POLICY.replace(
+                " 'unsafe-eval'", f" 'unsafe-eval' 'nonce-{scope['csp_nonce']}'"
+            )
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers.setdefault("content-security-policy", policy)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

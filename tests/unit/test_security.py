@@ -26,7 +26,8 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """What stands behind the guard: says what reached it."""
     if scope["type"] == "http":
         request = Request(scope, receive)
-        body = {"path": request.url.path, "size": len(await request.body())}
+        size, nonce = len(await request.body()), scope.get("csp_nonce")
+        body = {"path": request.url.path, "size": size, "nonce": nonce}
         await JSONResponse(body)(scope, receive, send)
 
 
@@ -64,8 +65,8 @@ def origin(client: httpx.Client) -> str:
 
 def test_without_a_token_this_machine_may_do_everything(served: Served) -> None:
     client = served()
-    assert client.get("/").json() == {"path": "/", "size": 0}
-    assert client.post("/chats", content=b"abc").json() == {"path": "/chats", "size": 3}
+    assert client.get("/").json()["path"] == "/"
+    assert client.post("/chats", content=b"abc").json()["size"] == 3
     assert client.post("/chats", headers={"origin": origin(client)}).status_code == 200
 
 
@@ -144,6 +145,15 @@ def test_every_answer_tells_the_browser_to_be_strict(served: Served) -> None:
         assert answer.headers["server"] == "lmdesk"
 
 
+def test_each_page_gets_a_nonce_of_its_own_for_its_inline_scripts(served: Served) -> None:
+    client = served()
+    policies = [client.get("/", headers=PAGE).headers["content-security-policy"] for _ in "ab"]
+    nonces = [policy.partition("'nonce-")[2].partition("'")[0] for policy in policies]
+    assert nonces[0] != nonces[1]
+    assert client.get("/", headers=PAGE).json()["nonce"]
+    assert client.get("/").json()["nonce"] is None
+
+
 def test_a_program_without_the_token_is_told_so(served: Served) -> None:
     answer = served(token=TOKEN).get("/api/v1/models/")
     assert answer.status_code == 401
@@ -192,7 +202,7 @@ def test_signing_in_with_the_form_opens_the_page(served: Served) -> None:
     assert TOKEN not in written
     assert "HttpOnly" in written
     assert "samesite=strict" in written.lower()
-    assert client.get("/", headers=PAGE).json() == {"path": "/", "size": 0}
+    assert client.get("/", headers=PAGE).json()["path"] == "/"
     assert client.get("/login", headers=PAGE).headers["location"] == "/"
     client.post("/logout", headers={"origin": origin(client)})
     assert client.get("/", headers=PAGE).status_code == 401
