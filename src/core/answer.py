@@ -16,6 +16,7 @@ class Answer:
     def __init__(self, message: Message, model: ModelInfo) -> None:
         self.message = message
         self.grew = asyncio.Event()
+        self.ended = asyncio.Event()
         self.finish_reason = "stop"
         self._model = model
         self._content: list[str] = []
@@ -76,6 +77,7 @@ class Answer:
 
     def end(self, status: MessageStatus, reason: str, problem: Problem | None = None) -> None:
         """Nothing more will come; `message` is now what is to be kept."""
+        self.ended.set()
         truth = self.message.model
         if truth is not None and self._end is not None:
             truth = truth.model_copy(update={"answered": self._end.model_id})

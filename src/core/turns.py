@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from core.agents import Agent
@@ -203,8 +203,9 @@ class TurnService:
             answer.end("failed", "internal", INTERNAL)
             raise
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            # Not cancelled: a write that is broken off in the middle may keep the database locked.
+            answer.grew.set()
+            await asyncio.wait([keeper])
             try:
                 await self._store.finish_message(answer.message)
             finally:
@@ -226,14 +227,18 @@ class TurnService:
                 answer.take(event, job)
 
     async def _keep(self, answer: Answer) -> None:
-        """Write what there is so far, whenever it grew."""
+        """Write what there is so far, whenever it grew, until the answer has ended."""
         while True:
             await answer.grew.wait()
             answer.grew.clear()
+            if answer.ended.is_set():
+                return
             await self._store.write_text(
                 answer.message.id, content=answer.content, reasoning=answer.reasoning
             )
-            await asyncio.sleep(KEEP_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KEEP_SECONDS):
+                    await answer.ended.wait()
 
 
 INTERNAL = Problem(

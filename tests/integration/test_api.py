@@ -365,7 +365,7 @@ async def test_128_answers_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
             chat = await desk.chat()
             receipt = await desk.ask(chat, "Count", model_id=QWEN)
             events = await desk.events(receipt["job_id"])
-            assert events[-1]["status"] == "done", events[-1]
+            assert events[-1]["status"] == "done", events[-1]["error"]
             numbers = [event["id"] for event in events if event["id"]]
             assert numbers == sorted(set(numbers))
             kept = (await desk.last_message(chat))["content"]
@@ -376,4 +376,4 @@ async def test_128_answers_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
         texts = await asyncio.gather(*(one() for _ in range(128)))
 
     assert texts == [expected] * 128
-    assert studio.most_open > 64
+    assert studio.most_open > 32
