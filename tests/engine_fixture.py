@@ -55,6 +55,7 @@ async def start_engine(
     starter: bool = False,
     memory_budget: int | None = None,
     arguments: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
 ) -> AsyncIterator[RunningEngine]:
     """Looks for models in `models_dir` only."""
     command = ["--announce", "--port", "0", "--only-models", "--profile", profile]
@@ -69,7 +70,11 @@ async def start_engine(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **({"LMDESK_ENGINE_TOKEN": token} if token else {})},
+        env={
+            **os.environ,
+            **({"LMDESK_ENGINE_TOKEN": token} if token else {}),
+            **(environment or {}),
+        },
         limit=1 << 20,
     )
     assert process.stdin
@@ -98,7 +103,7 @@ async def start_engine(
 async def wait_until(condition: Callable[[], object], *, seconds: float = DEADLINE) -> None:
     """Poll until true; fail at the deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions about other processes
             await asyncio.sleep(0.02)
 
 

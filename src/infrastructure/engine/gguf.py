@@ -4,6 +4,7 @@ Counts and lengths come from a stranger's file, so each is checked before anythi
 read for it.
 """
 
+import math
 import mmap
 import os
 import struct
@@ -122,8 +123,10 @@ class Header:
         """An entry under the architecture's own prefix; of a list, the largest."""
         value = self.entries.get(f"{self.architecture}.{key}", default)
         if isinstance(value, list):
-            return int(max(value, default=default))
-        return default if isinstance(value, str) else int(value)
+            value = max(value, default=default)
+        if isinstance(value, str) or not math.isfinite(value):
+            return default
+        return max(0, int(value))
 
     def cache_bytes(self, context_length: int) -> int:
         """What keys and values of so many tokens take; an upper bound for sparse attention."""

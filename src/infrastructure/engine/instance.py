@@ -40,6 +40,7 @@ class Instance:
     ttl_seconds: int | None
     """None: stays until unloaded."""
     load_seconds: float
+    used: bool = False
     busy: int = 0
     """How many requests work with it."""
     leaving: bool = False

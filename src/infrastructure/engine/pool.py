@@ -91,6 +91,7 @@ class Pool:
     async def using(self, instance: Instance) -> AsyncIterator[Instance]:
         """Hold an instance while working with it; its countdown starts anew afterwards."""
         instance.busy += 1
+        instance.used = True
         instance.stop_clock()
         try:
             yield instance
@@ -131,6 +132,9 @@ class Pool:
             self._loads.pop(load.instance_id, None)
         self._watch(instance)
         self._settle(instance)
+        if load.wish.on_demand and self._config.keep_only_last:
+            # Others may have come meanwhile.
+            self._keep(self._evict(instance))
         log.info("model_loaded", instance=instance.id, seconds=round(instance.load_seconds, 3))
         return instance
 
@@ -149,15 +153,16 @@ class Pool:
             raise memory.too_large(need, self._budget - taken)
         load.admitted = True
 
-    async def _evict(self) -> None:
-        """Make room for a load on demand: what came on demand goes, as soon as it is idle."""
+    async def _evict(self, newest: Instance | None = None) -> None:
+        """Make room for the newest: what else came on demand goes, as soon as it is idle."""
         for instance in self.instances:
-            if instance.ttl_seconds is None:
+            if instance.ttl_seconds is None or instance is newest:
                 continue
-            if instance.busy:
+            if instance.busy or not instance.used:
+                # Whom it was loaded for may not have come back to it yet.
                 instance.leaving = True
             else:
-                await self._unload_if_there(instance.id)
+                await self._expire(instance)
 
     def _settle(self, instance: Instance) -> None:
         """An idle instance that came on demand leaves after a while, or now if replaced."""
@@ -165,13 +170,11 @@ class Pool:
             return
         loop = asyncio.get_running_loop()
         wait = 0.0 if instance.leaving else instance.ttl_seconds
-        instance.clock = loop.call_later(
-            wait, lambda: self._keep(self._unload_if_there(instance.id))
-        )
+        instance.clock = loop.call_later(wait, lambda: self._keep(self._expire(instance)))
 
-    async def _unload_if_there(self, instance_id: str) -> None:
-        with contextlib.suppress(NotFound):
-            await self.unload(instance_id)
+    async def _expire(self, instance: Instance) -> None:
+        if not instance.busy and self._instances.get(instance.id) is instance:
+            await self.unload(instance.id)
 
     def _watch(self, instance: Instance) -> None:
         """A process that ends by itself takes its instance off the list."""

@@ -111,6 +111,8 @@ def refusal(instance: Instance, raw: bytes) -> DeskError:
             "length. Try to load the model with a larger context length, or provide a shorter "
             f"input (the prompt has {asked} tokens, the model {instance.id} has room for {limit})."
         )
+    if "is too large to process" in message:
+        return ContextTooLong(message)
     if "image input is not supported" in message:
         return BadParameter(f"Model {instance.id} does not support images.")
     return BadParameter(message)
