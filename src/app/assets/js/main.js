@@ -1,0 +1,22 @@
+// Starts the page's parts, each as soon as Gradio has made its place.
+import { startChats, reload } from './chats.js';
+import { startComposer } from './composer.js';
+import { linkedChat, show, startConversation } from './conversation.js';
+import { startGauges } from './gauges.js';
+import { startKeys } from './keys.js';
+import { startModels } from './models.js';
+import { startParams } from './params.js';
+import { startPulse } from './pulse.js';
+import { startRepairs } from './repairs.js';
+import { startScroll } from './scroll.js';
+import { state } from './store.js';
+
+startKeys();
+startRepairs();
+const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation()]);
+startGauges();
+await parts;
+state.chatId = undefined; // so that the first one shown counts as another
+show(linkedChat(), { push: false });
+reload();
+startPulse();

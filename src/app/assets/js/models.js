@@ -1,0 +1,165 @@
+// The two dropdowns, the model's state, and loading with progress.
+import { $, h, kept, seconds, setText } from './dom.js';
+import { call } from './http.js';
+import { modelNow, on, state, tell } from './store.js';
+import { fail, toast } from './toasts.js';
+
+let bridge = null;
+let unloading = null;
+const watched = new Map(); // loads this tab asked for: how they ended is told here
+
+export async function startModels() {
+  ({ extra: bridge } = await window.desk.part('bridge'));
+  await Promise.all(['modelbar', 'inspector'].map(window.desk.part));
+  window.desk.listen('picked', picked);
+  $('#load').addEventListener('click', load);
+  $('#cancel-load').addEventListener('click', cancel);
+  $('#unload').addEventListener('click', () => unload(false));
+  on('jobs', () => { settle(); paint(); });
+  on('opened', followChat);
+  setInterval(paint, 500);
+}
+
+// Lists anew, and shows in the dropdowns what there is and what is picked.
+export async function reloadModels() {
+  const [models, agents] = await Promise.all([call('GET', 'models'), call('GET', 'agents')]);
+  state.models = models;
+  state.agents = agents;
+  if (!state.agents.some((agent) => agent.id === state.agent)) state.agent = agents[0]?.id ?? null;
+  if (!modelNow() && !state.chat?.model_id) state.model = defaultModel();
+  offer();
+  tell('models');
+  tell('agents');
+  paint();
+}
+
+function defaultModel() {
+  const chat = state.models.filter((model) => model.kind === 'llm');
+  return (chat.find((model) => model.loaded) ?? chat.find((model) => model.full_name === kept.get('model')) ?? chat[0])?.full_name ?? null;
+}
+
+const offer = () => bridge.choices({ agent: state.agent, model: state.model });
+
+function picked({ kind, value }) {
+  if (!value || state[kind] === value) return;
+  state[kind] = value;
+  kept.set(kind, value);
+  if (state.chatId) {
+    call('PATCH', `chats/${state.chatId}`, { [`${kind}_id`]: value }).catch((problem) => { if (!problem.offline) fail(problem); });
+  }
+  tell('picked');
+  paint();
+}
+
+// A chat brings its own agent and model.
+function followChat() {
+  const { agent_id: agent, model_id: model } = state.chat;
+  const changes = (agent && agent !== state.agent) || (model && model !== state.model);
+  if (agent) state.agent = agent;
+  if (model) state.model = model;
+  if (changes && state.models !== null) offer();
+  tell('picked');
+  paint();
+}
+
+async function load() {
+  const name = state.model;
+  $('#load').disabled = true;
+  try {
+    const job = await call('POST', 'models/load', { model_id: name });
+    watched.set(job.id, name);
+    state.jobs = [...state.jobs, { id: job.id, kind: 'load', model_id: name, phase: 'loading', progress: job.progress, words: 'Loading the model', age: 0, seenAt: Date.now() }];
+    tell('hurry');
+  } catch (problem) { fail(problem); }
+  paint();
+}
+
+async function cancel() {
+  const job = loadJob();
+  if (!job) return;
+  $('#cancel-load').disabled = true;
+  try { await call('POST', `jobs/${job.id}/stop`, undefined, { timeout: 60000 }); } catch (problem) { if (problem.code !== 'job_not_found') fail(problem); }
+  $('#cancel-load').disabled = false;
+  tell('hurry');
+}
+
+async function unload(force) {
+  const name = state.model;
+  unloading = name;
+  paint();
+  try {
+    await call('POST', 'models/unload', { model_id: name, force }, { timeout: 120000 });
+  } catch (problem) {
+    const action = problem.code === 'model_in_use' ? { label: 'Stop and unload', act: () => unload(true) } : null;
+    fail(problem, { action });
+  }
+  unloading = null;
+  try { await reloadModels(); } catch { /* the pulse reloads the list */ }
+  paint();
+}
+
+// Loads asked for here that are not running any more.
+async function settle() {
+  for (const [id, name] of watched) {
+    if (state.jobs.some((job) => job.id === id)) continue;
+    watched.delete(id);
+    try {
+      const job = await call('GET', `jobs/${id}`);
+      if (job.state === 'failed' && job.error) fail(job.error);
+      if (job.state === 'done') toast(`${state.models?.find((model) => model.full_name === name)?.name ?? name} is loaded.`);
+    } catch { /* ended too long ago to say */ }
+  }
+}
+
+const loadJob = () => {
+  const loads = state.jobs.filter((job) => job.kind === 'load');
+  return loads.find((job) => job.model_id === state.model) ?? loads[0] ?? null;
+};
+
+function paint() {
+  const bar = $('.modelbar .bar');
+  if (!bar) return;
+  const model = modelNow();
+  const job = loadJob();
+  const mine = job && job.model_id === state.model;
+  const moving = Boolean(job) || unloading;
+  $('#load').hidden = Boolean(job);
+  $('#load').disabled = !model || model.loaded || !model.loadable || moving || state.offline;
+  $('#cancel-load').hidden = !job;
+  $('#unload').disabled = !model?.loaded || !model.loadable || moving || state.offline;
+  bar.hidden = !job;
+  if (job) {
+    const percent = Math.round((job.progress ?? 0) * 100);
+    bar.setAttribute('aria-valuenow', String(percent));
+    $('b', bar).style.width = `${percent}%`;
+    bar.classList.toggle('unknown', job.progress === null || job.progress === undefined);
+  }
+  const pill = $('.modelbar .pill');
+  pill.dataset.state = moving ? 'busy' : model?.state ?? 'none';
+  if (model && !model.loadable && !moving) pill.dataset.state = 'loaded';
+  setText($('#model-state'), stateWords(model, job, mine));
+  card(model);
+}
+
+function stateWords(model, job, mine) {
+  if (job) {
+    const age = (job.age ?? 0) + (Date.now() - (job.seenAt ?? Date.now())) / 1000;
+    const percent = job.progress === null || job.progress === undefined ? '' : ` ${job.exact === false ? '~' : ''}${Math.round(job.progress * 100)} %`;
+    const stage = job.words.includes(' · ') ? job.words.split(' · ').slice(1).join(' · ') : null;
+    const name = mine ? '' : ` ${state.models?.find((each) => each.full_name === job.model_id)?.name ?? ''}`;
+    return `${stage ? stage[0].toUpperCase() + stage.slice(1) : `Loading${name}`}${percent} · ${seconds(age)}`;
+  }
+  if (unloading) return 'Unloading';
+  if (state.models === null) return 'Looking for models';
+  return model?.state_words ?? (state.models.length ? 'Pick a model' : 'No models');
+}
+
+function card(model) {
+  const place = $('#model-card');
+  const key = JSON.stringify(model);
+  if (!place || place.dataset.key === key) return;
+  place.dataset.key = key;
+  if (!model) { place.replaceChildren(h('p', { class: 'note' }, 'No model is picked.')); return; }
+  place.replaceChildren(h('h3', {}, model.name),
+    h('dl', {}, model.facts.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))));
+}

@@ -1,0 +1,277 @@
+"""The only way screens know the back end: one method for each call of the API.
+
+Answers are the core's own types. Failures are the core's errors, with the API's code, sentence
+and hint; a server that does not answer is `ServerUnreachable`.
+"""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import anyio
+import httpx
+from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
+from pydantic import SecretStr, TypeAdapter
+
+from app.refusals import ServerUnreachable, as_error
+from app.replies import Acted, JobEvent, Pulse, TurnStarted
+from core.agents import Agent
+from core.chat import Parameters
+from core.chats import Chat, ChatPage, Conversation
+from core.hardware import HardwareHistory, HardwareSnapshot
+from core.jobs import JobInfo
+from core.models import ModelInfo, ProviderHealth
+
+T = TypeVar("T")
+
+# Our own loopback: slower than this means that the server hangs, not that the network is slow.
+TIMEOUT = httpx.Timeout(15.0, connect=3.0)
+# A stream ticks each second, so a minute of silence is a dead connection.
+STREAM_TIMEOUT = httpx.Timeout(60.0, connect=3.0)
+# Loads and unloads last as long as they last.
+PATIENT = httpx.Timeout(None, connect=3.0)
+RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
+
+
+class DeskClient:
+    """Talks to the API. Close it when done."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: SecretStr | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`base_url` is the server's root, such as `http://127.0.0.1:8000`."""
+        headers = {"authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers=headers,
+            timeout=TIMEOUT,
+            trust_env=False,
+            transport=transport,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+        )
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    # Models
+
+    async def models(self, *, refresh: bool = False) -> list[ModelInfo]:
+        return await self._get(list[ModelInfo], "/models/", refresh=refresh or None)
+
+    async def loaded_models(self) -> list[ModelInfo]:
+        return await self._get(list[ModelInfo], "/models/loaded")
+
+    async def search_models(self, query: str) -> list[ModelInfo]:
+        return await self._get(list[ModelInfo], "/models/search", q=query)
+
+    async def provider_models(self, provider: str) -> list[ModelInfo]:
+        return await self._get(list[ModelInfo], f"/models/{quote(provider)}")
+
+    async def model(self, provider: str, model_id: str) -> ModelInfo:
+        return await self._get(ModelInfo, f"/models/{quote(provider)}/{quote(model_id)}")
+
+    async def providers_health(self) -> list[ProviderHealth]:
+        return await self._get(list[ProviderHealth], "/models/providers/health")
+
+    async def start_load(
+        self, model_id: str, *, context_length: int | None = None, ttl_seconds: int | None = None
+    ) -> JobInfo:
+        """Begin a load; its job says how it goes."""
+        asked = {
+            "model_id": model_id,
+            "context_length": context_length,
+            "ttl_seconds": ttl_seconds,
+        }
+        return await self._send(
+            JobInfo, "POST", "/models/load", _known(asked), params={"wait": "false"}
+        )
+
+    async def load(self, model_id: str) -> Acted:
+        """Load, and return when a re-read shows it."""
+        return await self._send(
+            Acted, "POST", "/models/load", {"model_id": model_id}, timeout=PATIENT
+        )
+
+    async def unload(self, model_id: str, *, force: bool = False) -> Acted:
+        """Unload, and return when a re-read no longer shows it."""
+        asked = {"model_id": model_id, "force": force}
+        return await self._send(Acted, "POST", "/models/unload", asked, timeout=PATIENT)
+
+    # Chats
+
+    async def create_chat(
+        self, *, title: str | None = None, agent_id: str | None = None, model_id: str | None = None
+    ) -> Chat:
+        asked = {"title": title, "agent_id": agent_id, "model_id": model_id}
+        return await self._send(Chat, "POST", "/chats", _known(asked))
+
+    async def chats(self, *, query: str = "", limit: int = 50, offset: int = 0) -> ChatPage:
+        return await self._get(ChatPage, "/chats", q=query or None, limit=limit, offset=offset)
+
+    async def conversation(self, chat_id: str) -> Conversation:
+        return await self._get(Conversation, f"/chats/{quote(chat_id)}")
+
+    async def update_chat(
+        self,
+        chat_id: str,
+        *,
+        title: str | None = None,
+        agent_id: str | None = None,
+        model_id: str | None = None,
+        parameters: Parameters | None = None,
+        head_id: str | None = None,
+    ) -> Chat:
+        """Change what is not None."""
+        asked = {
+            "title": title,
+            "agent_id": agent_id,
+            "model_id": model_id,
+            "parameters": _parameters(parameters),
+            "head_id": head_id,
+        }
+        return await self._send(Chat, "PATCH", f"/chats/{quote(chat_id)}", _known(asked))
+
+    async def delete_chat(self, chat_id: str) -> None:
+        await self._request("DELETE", f"/chats/{quote(chat_id)}")
+
+    async def restore_chat(self, chat_id: str) -> Chat:
+        return await self._send(Chat, "POST", f"/chats/{quote(chat_id)}/restore", {})
+
+    async def start_turn(
+        self,
+        chat_id: str,
+        *,
+        content: str | None = None,
+        model_id: str | None = None,
+        agent_id: str | None = None,
+        parameters: Parameters | None = None,
+        parent_id: str | None = None,
+    ) -> TurnStarted:
+        """Ask for an answer; its job streams it."""
+        asked = {
+            "content": content,
+            "model_id": model_id,
+            "agent_id": agent_id,
+            "parameters": _parameters(parameters),
+            "parent_id": parent_id,
+        }
+        return await self._send(
+            TurnStarted, "POST", f"/chats/{quote(chat_id)}/turns", _known(asked)
+        )
+
+    # Jobs
+
+    async def jobs(self, *, state: str | None = None) -> list[JobInfo]:
+        return await self._get(list[JobInfo], "/jobs", state=state)
+
+    async def job(self, job_id: str) -> JobInfo:
+        return await self._get(JobInfo, f"/jobs/{quote(job_id)}")
+
+    async def stop_job(self, job_id: str) -> JobInfo:
+        """Stop it, and return when it has ended."""
+        return await self._send(
+            JobInfo, "POST", f"/jobs/{quote(job_id)}/stop", None, timeout=PATIENT
+        )
+
+    async def job_events(
+        self, job_id: str, *, after: int = 0, merge_ms: int = 0
+    ) -> AsyncGenerator[JobEvent]:
+        """The job's events behind number `after`, up to its `job.end`.
+
+        A lost connection is taken up again behind the last event seen, nothing lost or doubled.
+        Raises ServerUnreachable when the server stays away, JobNotFound when it came back without
+        the job.
+        """
+        failures = 0
+        while True:
+            try:
+                async with aclosing(self._job_events(job_id, after, merge_ms)) as events:
+                    async for event in events:
+                        failures = 0
+                        after = event.number or after
+                        yield event
+                        if event.type == "job.end":
+                            return
+            except (httpx.TransportError, SSEError) as error:
+                if failures == len(RESUME_SECONDS):
+                    raise ServerUnreachable() from error
+            if failures == len(RESUME_SECONDS):
+                raise ServerUnreachable()
+            await anyio.sleep(RESUME_SECONDS[failures])
+            failures += 1
+
+    async def _job_events(self, job_id: str, after: int, merge_ms: int) -> AsyncGenerator[JobEvent]:
+        path = f"/jobs/{quote(job_id)}/events"
+        async with aclosing(self._stream(path, after=after, merge_ms=merge_ms)) as stream:
+            async for sent in stream:
+                data = json.loads(sent.data)
+                number = int(sent.id) if sent.id and data["type"] != "tick" else None
+                yield JobEvent(number, data["type"], data)
+
+    # The rest
+
+    async def agents(self) -> list[Agent]:
+        return await self._get(list[Agent], "/agents")
+
+    async def agent(self, agent_id: str) -> Agent:
+        return await self._get(Agent, f"/agents/{quote(agent_id)}")
+
+    async def hardware(self) -> HardwareSnapshot:
+        return await self._get(HardwareSnapshot, "/hardware")
+
+    async def hardware_history(self, *, seconds: int = 300) -> HardwareHistory:
+        return await self._get(HardwareHistory, "/hardware/history", seconds=seconds)
+
+    async def pulse(self, chat_id: str | None = None) -> Pulse:
+        return await self._get(Pulse, "/pulse", chat_id=chat_id)
+
+    # How it travels
+
+    async def _get(self, kind: type[T], path: str, **query: Any) -> T:
+        response = await self._request("GET", path, params=_known(query))
+        return TypeAdapter(kind).validate_json(response.content)
+
+    async def _send(self, kind: type[T], method: str, path: str, body: object, **options: Any) -> T:
+        if body is not None:
+            options["json"] = body
+        response = await self._request(method, path, **options)
+        return TypeAdapter(kind).validate_json(response.content)
+
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, f"/api/v1{path}", **options)
+        except httpx.TransportError as error:
+            raise ServerUnreachable() from error
+        if response.is_error:
+            raise as_error(response.status_code, response.content)
+        return response
+
+    async def _stream(self, path: str, **query: Any) -> AsyncGenerator[ServerSentEvent]:
+        async with aconnect_sse(
+            self._http, "GET", f"/api/v1{path}", params=query, timeout=STREAM_TIMEOUT
+        ) as source:
+            if source.response.is_error:
+                raise as_error(source.response.status_code, await source.response.aread())
+            async with aclosing(_closable(source.aiter_sse())) as events:
+                async for event in events:
+                    yield event
+
+
+async def _closable(events: Any) -> AsyncGenerator[ServerSentEvent]:
+    """The events again, as a generator that surely can be closed."""
+    async for event in events:
+        yield event
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _parameters(parameters: Parameters | None) -> dict[str, Any] | None:
+    return None if parameters is None else parameters.model_dump(exclude_none=True)

@@ -1,0 +1,203 @@
+"""Showing a chat: one Gradio event that paints a conversation and follows its running answer.
+
+The browser triggers it to open a chat, after sending, and whenever the pulse says that the chat
+moved on. The API owns the answer, so leaving a chat only ends the watching.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+from app import wording
+from app.client import DeskClient
+from app.live import LiveAnswer
+from app.replies import JobEvent
+from app.transcript import transcript
+from core.errors import ChatNotFound, DeskError, JobNotFound
+from core.models import ModelInfo
+
+# 20 paintings a second read as flowing; more only heats the machine.
+PAINT_SECONDS = 0.05
+STATE_SECONDS = 0.5
+# A generator that yields this often is ended soon after its tab is closed.
+HEARTBEAT_SECONDS = 1.0
+TABS_REMEMBERED = 512
+
+Update = dict[Any, Any]
+
+
+class Tabs:
+    """Which view each tab shows now, so that an older one's painting ends."""
+
+    def __init__(self) -> None:
+        self._views: OrderedDict[str, int] = OrderedDict()
+
+    def open(self, tab: str, view: int) -> None:
+        """This tab shows this view from now on."""
+        self._views[tab] = view
+        self._views.move_to_end(tab)
+        while len(self._views) > TABS_REMEMBERED:
+            self._views.popitem(last=False)
+
+    def shows(self, tab: str, view: int) -> bool:
+        return self._views.get(tab) == view
+
+
+class ChatView:
+    """The event handler.
+
+    Its outputs: the finished rows, the answer being written, the facts of both, and how far the
+    answer is.
+    """
+
+    def __init__(
+        self, client: DeskClient, *, history: Any, live: Any, facts: Any, state: Any
+    ) -> None:
+        self._client = client
+        self._history = history
+        self._live = live
+        self._facts = facts
+        self._state = state
+        self._tabs = Tabs()
+
+    async def show(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[Update]:
+        """Paint the chat of `event`; follow its answer until it ends or the tab shows another."""
+        chat_id: str | None = getattr(event, "chat_id", None)
+        view = int(getattr(event, "view", 0))
+        everything = bool(getattr(event, "everything", False))
+        tab = str(request.session_hash)
+        self._tabs.open(tab, view)
+        try:
+            async with aclosing(self._paint(chat_id, view, everything=everything)) as updates:
+                async for update in updates:
+                    if not self._tabs.shows(tab, view):
+                        break
+                    yield update
+        except DeskError as error:
+            yield self._failed(chat_id, view, error)
+        # Gradio repeats the last update when the generator ends, which by then may be another
+        # chat's place: the last one must change nothing.
+        yield {self._facts: gr.skip()}
+
+    async def _paint(
+        self, chat_id: str | None, view: int, *, everything: bool
+    ) -> AsyncGenerator[Update]:
+        if chat_id is None:
+            yield {self._history: [], self._live: [], self._facts: {"view": view, "chat": None}}
+            return
+        followed: set[str] = set()
+        while True:
+            update, job_id = await self._conversation(chat_id, view, everything=everything)
+            following = job_id is not None and job_id not in followed
+            if following:
+                update.pop(self._live)
+            yield update
+            if job_id is None or not following:
+                return
+            followed.add(job_id)
+            async with aclosing(self._follow(job_id, view)) as updates:
+                async for update in updates:
+                    yield update
+
+    async def _conversation(
+        self, chat_id: str, view: int, *, everything: bool
+    ) -> tuple[Update, str | None]:
+        """Everything finished, and the job of an answer under way."""
+        # The pulse first: what changes after it is seen as a newer revision.
+        pulse = await self._client.pulse(chat_id)
+        conversation = await self._client.conversation(chat_id)
+        chat = conversation.chat
+        told = transcript(conversation.messages, everything=everything)
+        job_id = chat.running_job_id
+        facts = {
+            "view": view,
+            "chat": chat.model_dump(),
+            "revision": pulse.chat.revision if pulse.chat else 0,
+            "rows": told.rows,
+            "hidden": told.hidden,
+            "everything": everything,
+            "job_id": job_id,
+        }
+        return {self._history: told.messages, self._live: [], self._facts: facts}, job_id
+
+    async def _follow(self, job_id: str, view: int) -> AsyncGenerator[Update]:
+        """Updates of the live answer alone, at most 20 a second."""
+        try:
+            answer = LiveAnswer(await self._client.job(job_id))
+        except JobNotFound:
+            return
+        stated, said = 0.0, ""
+        async with aclosing(_batches(self._client, job_id)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    answer.take(event)
+                if answer.ended is not None:
+                    return
+                update: Update = {self._live: answer.messages()}
+                state = answer.state()
+                if state["words"] != said or time.monotonic() - stated >= STATE_SECONDS:
+                    stated, said = time.monotonic(), state["words"]
+                    update[self._state] = {"view": view, **state}
+                yield update
+
+    def _failed(self, chat_id: str | None, view: int, error: DeskError) -> Update:
+        facts = {
+            "view": view,
+            "chat": {"id": chat_id},
+            "problem": {"code": error.code, "message": error.message, "hint": error.hint},
+        }
+        if isinstance(error, ChatNotFound):
+            return {self._history: [], self._live: [], self._facts: facts}
+        return {self._facts: facts}
+
+
+async def _batches(client: DeskClient, job_id: str) -> AsyncGenerator[list[JobEvent]]:
+    """What came since the last batch; an empty one each second of silence."""
+    waiting: list[JobEvent] = []
+    woken = asyncio.Event()
+
+    async def read() -> None:
+        try:
+            async with aclosing(client.job_events(job_id, merge_ms=50)) as events:
+                async for event in events:
+                    if event.type != "tick":
+                        waiting.append(event)
+                        woken.set()
+        finally:
+            woken.set()
+
+    reader = asyncio.create_task(read())
+    try:
+        while not (reader.done() and not waiting):
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await woken.wait()
+            except TimeoutError:
+                pass
+            woken.clear()
+            batch, waiting[:] = list(waiting), []
+            yield batch
+            await asyncio.sleep(PAINT_SECONDS)
+        await reader
+    finally:
+        reader.cancel()
+        await asyncio.wait([reader])
+
+
+def model_choices(models: list[ModelInfo], picked: str | None) -> list[tuple[str, str]]:
+    """Options of the model dropdown: loaded first, and a picked one that is gone as such."""
+    chat_models = [model for model in models if model.kind == "llm"]
+    several = len({model.provider for model in chat_models}) > 1
+    order = sorted(chat_models, key=lambda m: (not m.loaded, m.provider, m.name.casefold()))
+    choices = [
+        (wording.option_label(model, with_provider=several), model.full_name) for model in order
+    ]
+    if picked and picked not in {name for _, name in choices}:
+        gone = wording.short_model(picked.partition(":")[2] or picked)
+        choices.insert(0, (f"○ {gone}{wording.DOT}not available", picked))
+    return choices

@@ -1,0 +1,286 @@
+"""What the page's own scripts ask for: same-origin JSON under /ui, answered through the client.
+
+The browser never holds the API's token, and gets words where it would only have numbers.
+"""
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import Field
+
+from app import wording
+from app.client import DeskClient
+from app.refusals import ServerUnreachable
+from app.replies import Pulse, Reply
+from core.chat import Parameters
+from core.chats import Chat
+from core.errors import DeskError, NotFound, RequestError
+from core.hardware import HardwareSnapshot
+from core.models import ModelInfo
+
+
+class ChatChange(Reply):
+    """What a person changed about a chat."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    agent_id: str | None = None
+    model_id: str | None = None
+    parameters: Parameters | None = None
+    head_id: str | None = None
+
+
+class TurnAsked(Reply):
+    """A message to send, or an answer to make again. Without a chat, one is made."""
+
+    chat_id: str | None = None
+    content: str | None = None
+    model_id: str | None = None
+    agent_id: str | None = None
+    parameters: Parameters | None = None
+    parent_id: str | None = None
+
+
+class ModelAsked(Reply):
+    """A model to load or unload."""
+
+    model_id: str
+    force: bool = False
+
+
+class DeskRoute(APIRoute):
+    """Failures go to the page's scripts in one shape, whatever handlers the app around has."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except DeskError as error:
+                return _problem(error)
+            except RequestValidationError:
+                return _problem(RequestError("That value cannot be used here."))
+
+        return answer
+
+
+def _problem(error: DeskError) -> JSONResponse:
+    status = 503 if isinstance(error, ServerUnreachable) else 400
+    if isinstance(error, NotFound):
+        status = 404
+    body = {"code": error.code, "message": error.message, "hint": error.hint, **error.extra()}
+    return JSONResponse(body, status)
+
+
+def desk_routes(client: DeskClient) -> APIRouter:
+    """All of /ui but the static files."""
+    router = APIRouter(prefix="/ui", route_class=DeskRoute, include_in_schema=False)
+    _add_watching(router, client)
+    _add_chats(router, client)
+    _add_models(router, client)
+    return router
+
+
+def _add_watching(router: APIRouter, client: DeskClient) -> None:
+    @router.get("/pulse")
+    async def pulse(chat_id: str | None = None) -> dict[str, Any]:
+        return pulse_view(await client.pulse(chat_id))
+
+    @router.get("/history")
+    async def history(seconds: Annotated[int, Query(ge=1, le=3600)] = 60) -> list[dict[str, Any]]:
+        past = await client.hardware_history(seconds=seconds)
+        return [hardware_view(sample) for sample in past.samples]
+
+    @router.get("/agents")
+    async def agents() -> list[dict[str, Any]]:
+        return [agent.model_dump() for agent in await client.agents()]
+
+    @router.post("/jobs/{job_id}/stop")
+    async def stop(job_id: str) -> dict[str, Any]:
+        return (await client.stop_job(job_id)).model_dump()
+
+    @router.get("/jobs/{job_id}")
+    async def job(job_id: str) -> dict[str, Any]:
+        return (await client.job(job_id)).model_dump()
+
+
+def _add_chats(router: APIRouter, client: DeskClient) -> None:
+    @router.get("/chats")
+    async def chats(
+        q: str = "",
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        utc_offset: Annotated[int, Query(ge=-1000, le=1000)] = 0,
+    ) -> dict[str, Any]:
+        page = await client.chats(query=q, limit=limit, offset=offset)
+        now = time.time()
+        return {
+            "chats": [chat_view(chat, now=now, utc_offset=utc_offset) for chat in page.chats],
+            "total": page.total,
+            "next_offset": page.next_offset,
+        }
+
+    @router.patch("/chats/{chat_id}")
+    async def change(chat_id: str, asked: ChatChange) -> dict[str, Any]:
+        chat = await client.update_chat(
+            chat_id,
+            title=asked.title,
+            agent_id=asked.agent_id,
+            model_id=asked.model_id,
+            parameters=asked.parameters,
+            head_id=asked.head_id,
+        )
+        return chat.model_dump()
+
+    @router.delete("/chats/{chat_id}")
+    async def delete(chat_id: str) -> Response:
+        await client.delete_chat(chat_id)
+        return Response(status_code=204)
+
+    @router.post("/chats/{chat_id}/restore")
+    async def restore(chat_id: str) -> dict[str, Any]:
+        return (await client.restore_chat(chat_id)).model_dump()
+
+    @router.post("/turns")
+    async def turn(asked: TurnAsked) -> dict[str, Any]:
+        return await start_turn(client, asked)
+
+
+def _add_models(router: APIRouter, client: DeskClient) -> None:
+    @router.get("/models")
+    async def models(refresh: bool = False) -> list[dict[str, Any]]:
+        return [model_view(model) for model in await client.models(refresh=refresh)]
+
+    @router.post("/models/load")
+    async def load(asked: ModelAsked) -> dict[str, Any]:
+        return (await client.start_load(asked.model_id)).model_dump()
+
+    @router.post("/models/unload")
+    async def unload(asked: ModelAsked) -> dict[str, Any]:
+        return (await client.unload(asked.model_id, force=asked.force)).model_dump()
+
+
+async def start_turn(client: DeskClient, asked: TurnAsked) -> dict[str, Any]:
+    """Start the turn; a chat made for a turn that is refused is taken back."""
+    chat_id = asked.chat_id
+    if chat_id is None:
+        chat = await client.create_chat(agent_id=asked.agent_id, model_id=asked.model_id)
+        chat_id = chat.id
+    try:
+        if asked.chat_id is None and asked.parameters is not None:
+            await client.update_chat(chat_id, parameters=asked.parameters)
+        started = await client.start_turn(
+            chat_id,
+            content=asked.content,
+            model_id=asked.model_id,
+            agent_id=asked.agent_id,
+            parent_id=asked.parent_id,
+        )
+    except DeskError:
+        if asked.chat_id is None:
+            await client.delete_chat(chat_id)
+        raise
+    return {"chat_id": chat_id, **started.model_dump()}
+
+
+def chat_view(chat: Chat, *, now: float, utc_offset: int) -> dict[str, Any]:
+    """A row of the sidebar."""
+    return {
+        "id": chat.id,
+        "title": chat.title or "New chat",
+        "group": wording.day_group(chat.updated_at, now=now, utc_offset_minutes=utc_offset),
+        "running": chat.running_job_id is not None,
+        "snippet": chat.snippet,
+    }
+
+
+def model_view(model: ModelInfo) -> dict[str, Any]:
+    """What the model bar and card show."""
+    return {
+        "full_name": model.full_name,
+        "name": model.name,
+        "kind": model.kind,
+        "state": model.state,
+        "loaded": model.loaded,
+        "loadable": model.loadable,
+        "state_words": wording.model_state(model),
+        "facts": wording.model_facts(model),
+    }
+
+
+def pulse_view(pulse: Pulse) -> dict[str, Any]:
+    """The pulse with its words."""
+    state, words, detail = wording.providers_state(pulse.providers)
+    return {
+        "at": pulse.at,
+        "version": pulse.version,
+        "models_revision": pulse.models_revision,
+        "chats_revision": pulse.chats_revision,
+        "provider": {"state": state, "words": words, "detail": detail},
+        "embedded_in_use": pulse.embedded_in_use,
+        "hardware": hardware_view(pulse.hardware) if pulse.hardware else None,
+        "jobs": [
+            {
+                **job.model_dump(
+                    include={"id", "kind", "chat_id", "model_id", "phase", "progress"}
+                ),
+                "words": wording.phase(job.phase, progress=None, exact=job.exact, stage=job.stage),
+                "exact": job.exact,
+                "age": max(0.0, pulse.at - job.created_at),
+            }
+            for job in pulse.jobs
+            if job.state == "running"
+        ],
+        "chat": pulse.chat.model_dump() if pulse.chat else None,
+    }
+
+
+def hardware_view(sample: HardwareSnapshot) -> dict[str, Any]:
+    """The gauges: each with its share (0 to 1, null when unknown) and its words."""
+    gauges: list[dict[str, Any]] = []
+    for gpu in sample.gpus:
+        number = f" {gpu.index}" if len(sample.gpus) > 1 else ""
+        busy = gpu.utilization_percent
+        gauges.append(
+            {
+                "key": f"gpu{gpu.index}",
+                "label": f"GPU{number}",
+                "share": None if busy is None else busy / 100,
+                "words": "–" if busy is None else f"{busy:.0f} %",
+                "detail": gpu.message or wording.gpu_detail(gpu),
+                "title": gpu.name,
+            }
+        )
+        gauges.append(
+            _memory_gauge(f"vram{gpu.index}", f"VRAM{number}", gpu.memory_used, gpu.memory_total)
+        )
+    gauges.append(
+        {
+            "key": "cpu",
+            "label": "CPU",
+            "share": sample.cpu_percent / 100,
+            "words": f"{sample.cpu_percent:.0f} %",
+            "detail": "",
+            "title": f"{sample.cpu_count} cores",
+        }
+    )
+    gauges.append(_memory_gauge("ram", "RAM", sample.memory_used, sample.memory_total))
+    note = "" if sample.gpus or sample.driver.state == "ok" else sample.driver.message
+    return {"gauges": gauges, "note": note}
+
+
+def _memory_gauge(key: str, label: str, used: int | None, total: int | None) -> dict[str, Any]:
+    known = used is not None and bool(total)
+    return {
+        "key": key,
+        "label": label,
+        "share": used / total if known and used is not None and total else None,
+        "words": f"{wording.memory(used or 0)} / {wording.memory(total or 0)} GB" if known else "–",
+        "detail": "",
+        "title": "",
+    }
