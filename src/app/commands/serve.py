@@ -87,6 +87,8 @@ def _serve(
     configure_logs(settings.log_level)
     if keeps_data:
         require_writable(settings.data_dir)
+    # Nobody chose a token out of a file, so the link is the only place to learn it.
+    shows_link = page and settings.token is None
     settings = with_token(settings)
     with listen(settings) as taken:
         own_url = settings.url(port=taken.getsockname()[1])
@@ -95,8 +97,7 @@ def _serve(
         def welcome() -> None:
             shown = settings.public_url or own_url
             sys.stdout.write(f"{what} is at {shown}\n")
-            if page and settings.token_file and settings.token:
-                # Nobody chose this token, so this is the only place to learn it.
+            if shows_link and settings.token is not None:
                 link = f"{shown}/?token={quote(settings.token.get_secret_value())}"
                 sys.stdout.write(f"Sign in with {link}\n")
             sys.stdout.flush()
