@@ -12,7 +12,7 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "You are a helpful assistant. Answer clearly and to the point. If you do not know"
             " something, say so."
         ),
-        parameters=Parameters(temperature=0.7, top_p=0.9),
+        parameters=Parameters(temperature=0.4, top_p=0.9),
         starters=(
             "Explain how a language model picks its next word, in five sentences.",
             "Help me plan a relaxed weekend in a city I have never been to.",

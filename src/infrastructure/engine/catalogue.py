@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 _PART: Final = re.compile(r"-(\d{5})-of-(\d{5})$")
 _MAX_DEPTH: Final = 4
 _LOCAL: Final = "local"
+# LM Studio's own default; without it small models repeat themselves.
+REPEAT_PENALTY: Final = 1.1
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Model:
     """A chat template better than its own."""
     temperature: float | None = None
     """What suits it where a request does not say."""
+    repeat_penalty: float = REPEAT_PENALTY
 
     @property
     def is_embedding(self) -> bool:
@@ -107,6 +110,7 @@ class Catalogue:
             size_bytes=header.size_bytes,
             damage=damage,
             temperature=starter.TEMPERATURE,
+            repeat_penalty=starter.REPEAT_PENALTY,
             template=Path(__file__).with_name("chatml_tools.jinja").read_text("utf-8"),
         )
 

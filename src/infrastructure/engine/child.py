@@ -119,6 +119,7 @@ def _parameters(library: Any, config: dict[str, Any]) -> Any:
         given.chat_template = config["chat_template"]
     if config.get("temperature") is not None:
         given.sampling.temp = config["temperature"]
+    given.sampling.penalty_repeat = config["repeat_penalty"]
     if config["embedding"]:
         # A text must fit in one batch.
         given.embedding, given.n_batch, given.n_ubatch = True, given.n_ctx, given.n_ctx

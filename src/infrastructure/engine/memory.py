@@ -80,6 +80,7 @@ def settings_for(
         flash_attention=flash_attention,
         chat_template=model.template,
         temperature=model.temperature,
+        repeat_penalty=model.repeat_penalty,
         embedding=model.is_embedding,
         pooling=None if model.header.number("pooling_type") else "mean",
         file_bytes=size,

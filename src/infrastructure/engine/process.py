@@ -53,6 +53,7 @@ class ChildSettings(Value):
     flash_attention: bool | None = None
     chat_template: str | None = None
     temperature: float | None = None
+    repeat_penalty: float = 1.0
     embedding: bool = False
     pooling: str | None = None
     data_limit: int | None = None

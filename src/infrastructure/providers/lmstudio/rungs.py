@@ -47,6 +47,7 @@ async def through_chat(server: Server, model: ModelInfo, options: LoadOptions) -
             _accept(await stream.reply(), server)
             return
         highest, loaded = 0.0, False
+        stage: str | None = None
         async with aclosing(_load_events(stream)) as events:
             async for event in events:
                 kind = event.get("type")
@@ -54,6 +55,7 @@ async def through_chat(server: Server, model: ModelInfo, options: LoadOptions) -
                     loaded, highest = True, 1.0
                 elif kind == "model_load.progress":
                     highest = max(highest, min(1.0, _number(event.get("progress"))))
+                    stage = _stage(event)
                 elif kind == "chat.end":
                     return
                 elif (failure := check_body(event)) is not None:
@@ -61,7 +63,7 @@ async def through_chat(server: Server, model: ModelInfo, options: LoadOptions) -
                         return  # the model is there; its one word does not matter
                     raise problem(failure, server.wording)
                 if str(kind).startswith("model_load."):
-                    yield LoadProgress(fraction=highest, exact=True)
+                    yield LoadProgress(fraction=highest, exact=True, stage=stage)
     finally:
         stream.close()
 
@@ -183,3 +185,9 @@ async def _read(stream: Stream, seconds: float) -> bytes:
 
 def _number(value: object) -> float:
     return max(0.0, float(value)) if isinstance(value, int | float) else 0.0
+
+
+def _stage(event: dict[str, Any]) -> str | None:
+    """What a load is at; our own engine says so, LM Studio does not."""
+    stage = event.get("stage")
+    return stage if isinstance(stage, str) else None
