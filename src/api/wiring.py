@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from api.services import Services
 from api.settings import Settings
+from api.starter import EngineWithStarter
 from core.builtin_agents import BUILTIN_AGENTS
 from core.jobs import JobService
 from core.library import ModelLibrary
@@ -22,7 +23,8 @@ from core.standby import LoadingProvider, StandbyProvider
 from core.turns import TurnService
 from core.watch import ProviderWatch
 from infrastructure.engine.launcher import EmbeddedEngine
-from infrastructure.engine.starter import starter_path
+from infrastructure.engine.starter import KEY as STARTER
+from infrastructure.engine.starter import fetch_starter, starter_path
 from infrastructure.hardware import MachineProbe
 from infrastructure.providers.lmstudio import LMStudioProvider
 from infrastructure.storage import open_store, sqlite_url
@@ -41,14 +43,17 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         store = await stack.enter_async_context(open_store(sqlite_url(settings.data_dir)))
         await store.mark_interrupted(reason="server_stopped")
         await _purge(store)
-        standby = _standby(settings)
+        jobs = JobService()
+        engine = _engine(settings, jobs)
+        standby = _standby(engine) if engine else None
         providers: list[Provider] = [_lmstudio(settings)]
         if standby is not None:
             providers.append(standby)
         for provider in providers:
             stack.push_async_callback(provider.aclose)
-        jobs = JobService()
         library = ModelLibrary(providers, jobs)
+        if engine is not None:
+            engine.library = library
         stack.push_async_callback(library.aclose)
         watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
         monitor = HardwareMonitor(open_probe(settings.data_dir))
@@ -86,16 +91,23 @@ def _lmstudio(settings: Settings) -> LMStudioProvider:
     return LMStudioProvider(LMSTUDIO, settings.lmstudio_url, token=settings.lmstudio_token)
 
 
-def _standby(settings: Settings) -> StandbyProvider | None:
+def _engine(settings: Settings, jobs: JobService) -> EngineWithStarter | None:
     if settings.embedded == "off":
         return None
     budget = settings.engine_memory_budget
-    engine = EmbeddedEngine(
-        models_dirs=(settings.models_dir or settings.data_dir / "models",),
-        data_dir=settings.data_dir,
-        memory_budget=int(budget) if budget is not None else None,
+    return EngineWithStarter(
+        EmbeddedEngine(
+            models_dirs=(settings.models_dir or settings.data_dir / "models",),
+            data_dir=settings.data_dir,
+            memory_budget=int(budget) if budget is not None else None,
+        ),
+        jobs,
+        model_id=f"{EMBEDDED}:{STARTER}",
+        fetch=lambda: fetch_starter(settings.data_dir),
     )
 
+
+def _standby(engine: EngineWithStarter) -> StandbyProvider:
     def connect(url: str) -> LoadingProvider:
         return LMStudioProvider(EMBEDDED, url, token=SecretStr(engine.token), kind="embedded")
 
