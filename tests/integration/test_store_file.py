@@ -222,6 +222,29 @@ async def test_a_damaged_database_says_so(tmp_path: Path) -> None:
             await store.conversation(chat_id)
 
 
+async def test_a_damaged_search_index_says_so_and_chats_stay_readable(tmp_path: Path) -> None:
+    async with open_store(sqlite_url(tmp_path)) as store:
+        chat_id = await chat_with(store, "Hello")
+    with closing(sqlite3.connect(database(tmp_path))) as raw, raw:
+        raw.execute("DELETE FROM search_content")
+
+    async with open_store(sqlite_url(tmp_path)) as store:
+        with pytest.raises(StorageError, match="damaged"):
+            await store.list_chats(query="hello")
+        assert len((await store.conversation(chat_id)).messages) == 1
+
+
+async def test_purged_words_are_gone_from_the_file(tmp_path: Path) -> None:
+    async with open_store(sqlite_url(tmp_path)) as store:
+        chat_id = await chat_with(store, "a confession", title="Secret")
+        await store.delete_chat(chat_id)
+        assert await store.purge_deleted(before=9e9) == 1
+
+    with closing(sqlite3.connect(database(tmp_path))) as raw:
+        for table in ("chats", "messages", "search"):
+            assert raw.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
 async def test_a_database_of_a_newer_program_says_so_and_is_left_alone(tmp_path: Path) -> None:
     async with open_store(sqlite_url(tmp_path)):
         pass

@@ -131,7 +131,7 @@ async def test_blank_queries_list_everything(store: SqlChatStore) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ['"', '""', "*", "AND", "a AND", "NOT", "OR OR", "NEAR(a b)", "(", "text:x", "^a", "-a", "a*b",
+    ['"', '""', 'a"b', 'a" OR "b', "a\0b", "*", "AND", "a AND", "NOT", "OR OR", "NEAR(a b)", "(", "text:x", "^a", "-a", "a*b",
      "'; DROP TABLE chats; --", "\0", "\ud83d", "%", "\\", "🎉🎉", "​", "a " * 5000, "x" * 100_000,
      "%" * 100_000],
 )  # fmt: skip

@@ -3,7 +3,7 @@
  * Each call reads the file named in $LMDESK_FAKE_NVML anew, lines of `key=value`, later ones win:
  *   init.err=9                 opening fails (3 not supported, 4 no permission, 9 no driver,
  *   count.err=999              counting fails  15 lost, 16 reset required, 18 version mismatch)
- *   count=2                    GPUs there are
+ *   count=2                    GPUs there are; as with the real one, looked up when it is opened
  *   delay_ms=1500              every call takes so long
  *   old=1                      a driver without the second memory call
  *   gpu0.uuid=…  gpu0.name=…  gpu0.total=…  gpu0.used=…  gpu0.reserved=…   (bytes)
@@ -27,6 +27,7 @@ typedef struct { unsigned gpu, memory; } utilization;
 
 static struct gpu gpus[MAX_GPUS];
 static int opened;
+static unsigned counted;
 
 static int setting(const char *key, char *value, size_t room) {
     const char *path = getenv("LMDESK_FAKE_NVML");
@@ -102,6 +103,7 @@ int nvmlInitWithFlags(unsigned flags) {
     dawdle();
     if (error) return error;
     for (int i = 0; i < MAX_GPUS; i++) gpus[i].index = i;
+    counted = (unsigned)number("count", 0);
     opened++;
     return OK;
 }
@@ -123,13 +125,13 @@ int nvmlSystemGetDriverVersion(char *out, unsigned room) {
 int nvmlDeviceGetCount_v2(unsigned *out) {
     int error = refused(NULL, "");
     if (!error) error = (int)number("count.err", OK);
-    if (!error) *out = (unsigned)number("count", 0);
+    if (!error) *out = counted;
     return error;
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, gpu *out) {
     int error = refused(NULL, "");
     if (error) return error;
-    if (index >= (unsigned)number("count", 0)) return INVALID;
+    if (index >= counted) return INVALID;
     error = (int)of_gpu(&gpus[index], "handle.err", OK);
     if (!error) *out = &gpus[index];
     return error;

@@ -29,21 +29,15 @@ class NvidiaGpus:
 
     def read(self) -> Reading:
         """The driver's state and the GPUs, by index. Never raises."""
-        now = self._clock()
-        if self._nvml is None and now >= self._next_try:
-            self._next_try = now + RETRY_SECONDS
+        # After a reset or a resume the library must be opened anew to see a card again.
+        wanting = any(gpu.state in ("lost", "error") for gpu in self._known)
+        if (self._nvml is None or wanting) and self._clock() >= self._next_try:
+            self._next_try = self._clock() + RETRY_SECONDS
+            self._shut()
             self._open()
         if self._nvml is None:
             return self._driver, _gone(self._known, self._driver.message)
         gpus = self._read_all(self._nvml)
-        if any(gpu.state in ("lost", "error") for gpu in gpus) and now >= self._next_try:
-            # After a reset or a resume the library must be opened anew to see a card again.
-            self._next_try = now + RETRY_SECONDS
-            self._shut()
-            self._open()
-            gpus = _gone(gpus, self._driver.message)
-            if self._nvml is not None:
-                gpus = self._read_all(self._nvml)
         return self._driver, gpus
 
     def close(self) -> None:
