@@ -152,8 +152,13 @@ class DeskClient:
         agent_id: str | None = None,
         parameters: Parameters | None = None,
         parent_id: str | None = None,
+        as_first: bool = False,
     ) -> TurnStarted:
-        """Ask for an answer; its job streams it."""
+        """Ask for an answer; its job streams it.
+
+        `parent_id` and content add a sibling; `as_first` does so for a chat's first message, which
+        has no parent.
+        """
         asked = {
             "content": content,
             "model_id": model_id,
@@ -161,9 +166,8 @@ class DeskClient:
             "parameters": _parameters(parameters),
             "parent_id": parent_id,
         }
-        return await self._send(
-            TurnStarted, "POST", f"/chats/{quote(chat_id)}/turns", _known(asked)
-        )
+        body = _known(asked) | ({"parent_id": None} if as_first else {})
+        return await self._send(TurnStarted, "POST", f"/chats/{quote(chat_id)}/turns", body)
 
     # Jobs
 

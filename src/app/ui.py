@@ -180,6 +180,7 @@ async def start_turn(client: DeskClient, asked: TurnAsked) -> dict[str, Any]:
             model_id=asked.model_id,
             agent_id=asked.agent_id,
             parent_id=asked.parent_id,
+            as_first="parent_id" in asked.model_fields_set and asked.parent_id is None,
         )
     except DeskError:
         if asked.chat_id is None:

@@ -2,6 +2,7 @@
 import { $, kept, setText } from './dom.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
+import { saveNow } from './params.js';
 import { busy, on, state, tell } from './store.js';
 import { fail, toast } from './toasts.js';
 import { scrollToEnd } from './scroll.js';
@@ -81,6 +82,7 @@ async function ask({ content, parent_id, done }) {
   tell('live');
   const view = state.view;
   try {
+    await saveNow();
     const sent = await call('POST', 'turns', {
       chat_id: state.chatId,
       content,

@@ -137,8 +137,10 @@ function paint() {
   const pill = $('.modelbar .pill');
   pill.dataset.state = moving ? 'busy' : model?.state ?? 'none';
   if (model && !model.loadable && !moving) pill.dataset.state = 'loaded';
-  setText($('#model-state'), stateWords(model, job, mine));
+  const words = stateWords(model, job, mine);
+  setText($('#model-state'), words);
   card(model);
+  setText($('#card-state'), mine || !job ? words : model?.state_words ?? '–');
 }
 
 function stateWords(model, job, mine) {
@@ -161,5 +163,5 @@ function card(model) {
   place.dataset.key = key;
   if (!model) { place.replaceChildren(h('p', { class: 'note' }, 'No model is picked.')); return; }
   place.replaceChildren(h('h3', {}, model.name),
-    h('dl', {}, model.facts.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))));
+    h('dl', {}, h('div', {}, h('dt', {}, 'State'), h('dd', { id: 'card-state' })), model.facts.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))));
 }

@@ -11,6 +11,7 @@ const FIELDS = [
   { name: 'max_tokens', label: 'Max tokens', min: 1, max: 8192, most: 1000000, step: 1, rest: 2048 },
 ];
 let timer = 0;
+let pending = null;
 let painted = '';
 
 export async function startParams() {
@@ -56,10 +57,18 @@ function reset() {
 
 function save() {
   clearTimeout(timer);
-  const chatId = state.chatId;
-  const parameters = state.parameters;
-  if (!chatId) return; // goes along with the first message
-  timer = setTimeout(() => call('PATCH', `chats/${chatId}`, { parameters }).catch(fail), 350);
+  const { chatId, parameters } = state;
+  if (!chatId) return; // it goes along with the first message
+  pending = () => call('PATCH', `chats/${chatId}`, { parameters }).catch(fail);
+  timer = setTimeout(saveNow, 350);
+}
+
+// What was set a moment ago counts for a message sent now.
+export async function saveNow() {
+  clearTimeout(timer);
+  const work = pending;
+  pending = null;
+  await work?.();
 }
 
 function paint() {
