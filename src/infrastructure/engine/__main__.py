@@ -24,6 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(given.log_level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # The other formatters print local variables, where prompts and tokens are.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ],
     )
     token = given.token or os.environ.pop(TOKEN_VARIABLE, None)
     run(
