@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from api.data_folder import claimed
 from api.services import Services
 from api.settings import Settings
 from api.starter import EngineWithStarter
@@ -40,6 +41,7 @@ DELETED_CHATS_KEPT_SECONDS = 30 * 24 * 3600
 async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     """Open what the app needs; close it in reverse order, whatever happens."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(claimed(settings.data_dir))
         store = await stack.enter_async_context(open_store(sqlite_url(settings.data_dir)))
         await store.mark_interrupted(reason="server_stopped")
         await _purge(store)

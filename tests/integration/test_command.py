@@ -180,6 +180,16 @@ def test_a_port_taken_by_another_lm_desk_is_said_so(lmdesk: Lmdesk) -> None:
     assert f"LM Desk already runs at {url}." in said
 
 
+def test_a_data_folder_another_lm_desk_uses_is_not_shared(lmdesk: Lmdesk) -> None:
+    first = lmdesk("api", "--port", "0")
+    first.url()
+    assert "Another LM Desk is using the data folder" in refused(lmdesk("api", "--port", "0"))
+
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait(30)
+    assert lmdesk("api", "--port", "0").url()
+
+
 def test_a_host_that_is_not_of_this_machine_is_said(lmdesk: Lmdesk) -> None:
     # 192.0.2.0/24 is for documentation: no machine has an address there.
     assert "192.0.2.1" in refused(lmdesk("api", "--host", "192.0.2.1", token=TOKEN))
