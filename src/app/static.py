@@ -1,6 +1,7 @@
 """The page's own files: served under a path that names their content, and linked in the page."""
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,8 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
+# Gradio advertises itself to other sites in these.
+FOREIGN_META = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -52,6 +55,7 @@ def head_html() -> bytes:
     """What goes before `</head>`. Addresses are relative, so a prefix does not matter."""
     base = f"./ui/assets/{version()}"
     lines = [
+        "<title>LM Desk</title>",
         '<meta name="color-scheme" content="light dark">',
         f'<link rel="icon" href="{base}/icon.svg" type="image/svg+xml">',
         f'<link rel="preload" href="{base}/fonts/inter.woff2" as="font" type="font/woff2" crossorigin>',
@@ -88,7 +92,7 @@ class HeadInjected:
                 return
             body += message.get("body", b"")
             if not message.get("more_body"):
-                await _send_page(start, body, send)
+                await _send_page(start, body, send, nonce=scope.get("csp_nonce"))
 
         await self._app({**scope, "headers": plain}, receive, collect)
 
@@ -98,14 +102,14 @@ def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
 
 
-async def _send_page(start: Message, body: bytes, send: Send) -> None:
-    if b"text/html" in Headers(raw=start["headers"]).get("content-type", "").encode():
-        body = body.replace(b"</head>", head_html(), 1)
-    headers = [
-        (name, value)
-        for name, value in start["headers"]
-        if name not in {b"content-length", b"cache-control"}
-    ]
+async def _send_page(start: Message, body: bytes, send: Send, *, nonce: str | None) -> None:
+    if "text/html" in Headers(raw=start["headers"]).get("content-type", ""):
+        body = FOREIGN_META.sub(b"", body).replace(b"</head>", head_html(), 1)
+        if nonce:
+            # Gradio's own inline scripts, which a strict policy lets run only with this word.
+            body = body.replace(b"<script", f'<script nonce="{nonce}"'.encode())
+    dropped = {b"content-length", b"cache-control"}
+    headers = [(name, value) for name, value in start["headers"] if name not in dropped]
     headers += [(b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
     await send({**start, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -281,7 +281,9 @@ def _memory_gauge(key: str, label: str, used: int | None, total: int | None) -> 
         "key": key,
         "label": label,
         "share": used / total if known and used is not None and total else None,
-        "words": f"{wording.memory(used or 0)} / {wording.memory(total or 0)} GB" if known else "–",
+        "words": f"{wording.memory(used or 0)}\u2009/\u2009{wording.memory(total or 0)} GB"
+        if known
+        else "–",
         "detail": "",
         "title": "",
     }

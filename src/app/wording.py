@@ -34,7 +34,7 @@ ENDINGS = {
     "length": "Stopped at the token limit",
     "model_changed": "Ended because the model was changed",
     "model_unloaded": "Ended because the model was unloaded",
-    "server_stopped": "Interrupted because LM Desk was closed",
+    "server_stopped": "Interrupted because LM Desk stopped",
     "context_full": "Stopped because the context is full",
 }
 

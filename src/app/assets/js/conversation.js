@@ -17,6 +17,8 @@ export async function startConversation() {
   on('picked', paintWelcome);
   on('agents', paintWelcome);
   on('live', paintPhase);
+  on('offline', paintPhase);
+  on('chat', () => { document.title = state.chat?.title ? `${state.chat.title} · LM Desk` : 'LM Desk'; });
   $('#earlier button').addEventListener('click', () => show(state.chatId, { everything: true, keepPlace: true }));
   setInterval(paintSeconds, 500);
   new MutationObserver(dress).observe(await appear('#hist'), { childList: true, subtree: true });
@@ -70,6 +72,7 @@ function onFacts(facts) {
   } else {
     state.live = null;
     state.stopping = false;
+    state.jobs = state.jobs.filter((job) => job.chat_id !== state.chatId);
   }
   if (firstTime) tell('opened');
   tell('chat');
@@ -109,15 +112,16 @@ function paintPhase() {
   line.hidden = !live && !state.sending;
   if (line.hidden) return;
   line.classList.toggle('writing', live?.phase === 'writing');
-  setText($('.words', line), state.stopping ? 'Stopping' : live?.words ?? 'Sending');
-  setText($('.speed', line), live?.speed ? `${live.speed} tok/s` : '');
+  const words = state.offline ? "Waiting for LM Desk's server" : state.stopping ? 'Stopping' : live?.words ?? 'Sending';
+  setText($('.words', line), words);
+  setText($('.speed', line), live?.speed && !state.offline ? `${live.speed} tok/s` : '');
   paintSeconds();
 }
 
 function paintSeconds() {
   const line = $('#phase-line');
   if (!line || line.hidden) return;
-  const age = state.live ? (Date.now() - state.live.since) / 1000 : 0;
+  const age = state.live && !state.offline ? (Date.now() - state.live.since) / 1000 : 0;
   setText($('.seconds', line), age >= 1 ? seconds(age) : '');
 }
 
@@ -162,7 +166,7 @@ function answerFooter(facts, last) {
       h('div', { class: 'actions' },
         versions(facts),
         facts.empty ? null : iconButton('copy', 'Copy answer', (event) => copy(event.currentTarget, facts.text)),
-        last ? iconButton('again', 'Answer again', () => again(facts)) : null),
+        last && !problem ? iconButton('again', 'Answer again', () => again(facts)) : null),
       h('p', { class: 'facts' },
         facts.label ? h('span', { class: 'label' }, facts.label) : null,
         facts.difference ? h('span', { class: 'differs' }, facts.difference) : null,

@@ -2,11 +2,11 @@
 import { $, h, kept, seconds, setText } from './dom.js';
 import { call } from './http.js';
 import { modelNow, on, state, tell } from './store.js';
-import { fail, toast } from './toasts.js';
+import { fail } from './toasts.js';
 
 let bridge = null;
 let unloading = null;
-const watched = new Map(); // loads this tab asked for: how they ended is told here
+const watched = new Set(); // loads this tab asked for: how they failed is told here
 
 export async function startModels() {
   ({ extra: bridge } = await window.desk.part('bridge'));
@@ -67,7 +67,7 @@ async function load() {
   $('#load').disabled = true;
   try {
     const job = await call('POST', 'models/load', { model_id: name });
-    watched.set(job.id, name);
+    watched.add(job.id);
     state.jobs = [...state.jobs, { id: job.id, kind: 'load', model_id: name, phase: 'loading', progress: job.progress, words: 'Loading the model', age: 0, seenAt: Date.now() }];
     tell('hurry');
   } catch (problem) { fail(problem); }
@@ -100,13 +100,12 @@ async function unload(force) {
 
 // Loads asked for here that are not running any more.
 async function settle() {
-  for (const [id, name] of watched) {
+  for (const id of watched) {
     if (state.jobs.some((job) => job.id === id)) continue;
     watched.delete(id);
     try {
       const job = await call('GET', `jobs/${id}`);
       if (job.state === 'failed' && job.error) fail(job.error);
-      if (job.state === 'done') toast(`${state.models?.find((model) => model.full_name === name)?.name ?? name} is loaded.`);
     } catch { /* ended too long ago to say */ }
   }
 }
