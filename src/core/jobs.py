@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Literal
 
+from core.bell import Bell
 from core.chats import Problem
 from core.errors import DeskError, JobNotFound
 from core.eventlog import Event, EventLog
@@ -81,7 +82,7 @@ class Job:
         self._error: Problem | None = None
         self._created_at = self._phase_at = time.time()
         self._ended_at: float | None = None
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers: set[Bell] = set()
         self._task: asyncio.Task[None] | None = None
         self._begun = False
 
@@ -141,11 +142,10 @@ class Job:
         self, *, after: int = 0, merge_seconds: float = 0.0, tick: float = TICK_SECONDS
     ) -> AsyncGenerator[list[Event]]:
         """Batches of events behind number `after` until the last one; an empty batch is a tick."""
-        woken = asyncio.Event()
-        self._watchers.add(woken)
+        bell = Bell(tick)
+        self._watchers.add(bell)
         try:
             while True:
-                woken.clear()
                 if batch := self.log.read(after):
                     after = batch[-1].number
                     yield batch
@@ -156,14 +156,16 @@ class Job:
                     continue
                 if self._ended_at is not None:  # resumed behind the last event
                     return
-                if not await _within(woken, tick):
+                # No await since the look at the log: nothing is missed.
+                if not await bell.wait():
                     yield []
         finally:
-            self._watchers.discard(woken)
+            self._watchers.discard(bell)
+            bell.close()
 
     def _wake(self) -> None:
-        for woken in self._watchers:
-            woken.set()
+        for bell in self._watchers:
+            bell.ring()
 
     def run(self, work: Callable[["Job"], Awaitable[None]]) -> None:
         """Start the work in a task of its own."""
@@ -211,15 +213,6 @@ class Job:
             result=self.result,
         )
         self.ended.set()
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 class JobService:

@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field, computed_field
 from core.value import Value
 
 ModelKind = Literal["llm", "embedding"]
+KvCacheType = Literal["f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+ProcessingStatus = Literal["idle", "reading", "generating", "embedding"]
 ModelState = Literal["not-loaded", "loading", "loaded", "unloading"]
 ProviderKind = Literal["lmstudio", "embedded", "ollama", "huggingface", "openai"]
 ProviderState = Literal[
@@ -85,6 +87,13 @@ class LoadOptions(Value):
 
     context_length: int | None = Field(default=None, ge=128, le=10_000_000)
     ttl_seconds: int | None = Field(default=None, ge=1)
+    gpu_offload: float | None = Field(default=None, ge=0, le=1)
+    """Share of the layers on the GPU."""
+    flash_attention: bool | None = None
+    kv_cache_type: KvCacheType | None = None
+    eval_batch_size: int | None = Field(default=None, ge=1, le=65_536)
+    parallel: int | None = Field(default=None, ge=1, le=64)
+    """Answers at the same time."""
 
 
 class LoadProgress(Value):
@@ -123,3 +132,24 @@ class ProviderHealth(Value):
     """Which family of API answered, such as `api/v1`, `api/v0`, `v1`."""
     checked_at: float = 0.0
     """Unix seconds."""
+
+
+class MemoryEstimate(Value):
+    """What a model would need, before it is loaded. Bytes."""
+
+    model_bytes: int | None = None
+    context_bytes: int | None = None
+    vram_bytes: int | None = None
+    """The part of `total_bytes` that goes to GPUs."""
+    total_bytes: int
+    confident: bool
+    fits: bool | None = None
+    """Whether the provider itself would load it; None is "it does not say"."""
+
+
+class Processing(Value):
+    """What an instance is doing."""
+
+    status: ProcessingStatus
+    queued: int = 0
+    """Requests that wait for it."""

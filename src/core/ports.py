@@ -6,7 +6,15 @@ from typing import Protocol, runtime_checkable
 from core.chat import ChatRequest, ChatStream, Parameters
 from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.hardware import HardwareSnapshot
-from core.models import LoadEvent, LoadOptions, ModelInfo, ProviderHealth, ProviderKind
+from core.models import (
+    LoadEvent,
+    LoadOptions,
+    MemoryEstimate,
+    ModelInfo,
+    Processing,
+    ProviderHealth,
+    ProviderKind,
+)
 
 
 class Provider(Protocol):
@@ -52,6 +60,33 @@ class ModelLoader(Protocol):
 
     async def unload_instance(self, instance_id: str) -> None:
         """Return when a re-read no longer shows it. Raises UnloadUnproven or another ProviderError."""
+        ...
+
+
+@runtime_checkable
+class MemoryEstimator(Protocol):
+    """A provider that knows what a model needs before it is loaded."""
+
+    async def estimate_memory(self, model_id: str, options: LoadOptions) -> MemoryEstimate | None:
+        """None when the server cannot tell. Raises ModelNotFound or another ProviderError."""
+        ...
+
+
+@runtime_checkable
+class BusyTeller(Protocol):
+    """A provider that knows what its instances are doing."""
+
+    async def processing(self, instance_id: str) -> Processing | None:
+        """None when the server cannot tell, or the instance is gone."""
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """A provider that counts as the model counts."""
+
+    async def count_tokens(self, instance_id: str, text: str) -> int | None:
+        """None when the server cannot tell."""
         ...
 
 
