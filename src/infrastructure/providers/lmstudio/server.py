@@ -106,11 +106,15 @@ class Stream:
 
     async def read(self, *, seconds: float | None = None) -> bytes:
         """What has arrived since; empty at the end."""
-        with self._server.errors():
+        try:
             if seconds is None:
                 return await self._response.content.readany()
             async with asyncio.timeout(seconds):
                 return await self._response.content.readany()
+        except Exception:
+            # Entered only now: as context managers around every token they cost as much as reading it.
+            with self._server.errors():
+                raise
 
     async def reply(self) -> Reply:
         """The whole answer, for when it is not a stream of events."""
