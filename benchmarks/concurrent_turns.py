@@ -87,6 +87,7 @@ def show(name: str, reports: list[dict[str, Any]], relay: float) -> None:
     print(
         f"{name:34} {cpu:7.0f} {cpu / relay:8.2f} {cpu / relay * RELAY_TO_NGINX:8.1f}"
         f" {middle('delay_p50_ms'):9.2f} {middle('delay_p99_ms'):9.2f} {middle('peak_mb'):8.0f}"
+        f" {middle('events_per_token'):9.2f}"
         f" {middle('start_seconds') * 1000:9.0f} {middle('start_p99_ms'):9.0f}"
         f" {middle('start_cpu') * 1000:9.0f}",
         flush=True,
@@ -112,7 +113,7 @@ def main() -> None:
     print(f"every token there once and in order, watched and kept, in all {given.rounds} rounds\n")
     print(
         f"{'':34} {'CPU s/M':>7} {'× relay':>8} {'× nginx':>8} {'p50 ms':>9} {'p99 ms':>9}"
-        f" {'peak MB':>8} {'start ms':>9} {'slowest':>9} {'start CPU':>9}"
+        f" {'peak MB':>8} {'events/t':>9} {'start ms':>9} {'slowest':>9} {'start CPU':>9}"
     )
     show("lmdesk api, each token", desk, yardstick)
     show("lmdesk api, merged for 50 ms", merged, yardstick)

@@ -199,11 +199,19 @@ class FakeStore:
     async def tip(self, chat_id: str, message_id: str) -> str:
         return message_id
 
-    async def add_messages(self, messages: Sequence[Message], *, head_id: str) -> None:
+    async def add_messages(
+        self,
+        messages: Sequence[Message],
+        *,
+        head_id: str,
+        agent_id: str | None = None,
+        model_id: str | None = None,
+    ) -> None:
         for message in messages:
             self.messages[message.id] = message
-        chat_id = messages[0].chat_id
-        self.chats[chat_id] = self.chats[chat_id].model_copy(update={"head_id": head_id})
+        await self.update_chat(
+            messages[0].chat_id, agent_id=agent_id, model_id=model_id, head_id=head_id
+        )
 
     async def write_text(self, message_id: str, *, content: str, reasoning: str) -> None:
         self.writes += 1

@@ -145,10 +145,18 @@ class ChatStore(Protocol):
         """The newest leaf below this message (itself if it has no children)."""
         ...
 
-    async def add_messages(self, messages: Sequence[Message], *, head_id: str) -> None:
+    async def add_messages(
+        self,
+        messages: Sequence[Message],
+        *,
+        head_id: str,
+        agent_id: str | None = None,
+        model_id: str | None = None,
+    ) -> None:
         """Insert all or none, make `head_id` the chat's head, and move the chat up the list.
 
-        A chat without a title gets one from its first user message.
+        `agent_id` and `model_id` are the chat's from now on, unless None. A chat without a title
+        gets one from its first user message.
         """
         ...
 

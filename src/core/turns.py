@@ -175,9 +175,11 @@ class TurnService:
                 "model": ModelTruth(asked=plan.model.full_name),
             }
         )
-        await self._store.add_messages([question, answer] if new else [answer], head_id=answer.id)
-        await self._store.update_chat(
-            plan.chat.id, agent_id=plan.agent.id, model_id=plan.model.full_name
+        await self._store.add_messages(
+            [question, answer] if new else [answer],
+            head_id=answer.id,
+            agent_id=plan.agent.id,
+            model_id=plan.model.full_name,
         )
         return answer
 

@@ -286,6 +286,16 @@ async def test_messages_are_added_all_or_none(store: SqlChatStore) -> None:
     assert await store.count_by_status("done") == 1
 
 
+async def test_messages_bring_the_agent_and_the_model_they_were_written_with(
+    store: SqlChatStore,
+) -> None:
+    chat = await store.create_chat(agent_id="writer", model_id="lmstudio:old")
+    await store.add_messages([said(chat.id, "q")], head_id="q", model_id="lmstudio:new")
+
+    kept = await store.chat(chat.id)
+    assert (kept.agent_id, kept.model_id, kept.head_id) == ("writer", "lmstudio:new", "q")
+
+
 async def test_a_chat_without_a_title_is_named_by_its_first_user_message(
     store: SqlChatStore,
 ) -> None:

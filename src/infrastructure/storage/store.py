@@ -177,23 +177,35 @@ class SqlChatStore:
         async with self._reading() as connection:
             return await tree.tip(connection, chat_id, message_id)
 
-    async def add_messages(self, messages: Sequence[Message], *, head_id: str) -> None:
+    async def add_messages(
+        self,
+        messages: Sequence[Message],
+        *,
+        head_id: str,
+        agent_id: str | None = None,
+        model_id: str | None = None,
+    ) -> None:
         """Insert all or none, make `head_id` the chat's head, and move the chat up the list.
 
-        A chat without a title gets one from its first user message. Raises ChatNotFound, and
-        MessageNotFound for a parent or head that is not in the chat.
+        `agent_id` and `model_id` are the chat's from now on, unless None. A chat without a title
+        gets one from its first user message. Raises ChatNotFound, and MessageNotFound for a parent
+        or head that is not in the chat.
         """
         chat_id = _common_chat(messages)
+        given = {"head_id": head_id, "agent_id": agent_id, "model_id": model_id}
+        changes: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        # Everybody who starts an answer queues for this: each statement counts.
         async with self._writing() as connection:
             chat = await _chat(connection, chat_id)
             await tree.insert(connection, chat_id, messages)
-            await tree.require(connection, chat_id, head_id)
-            title = chat.title or title_from(await tree.first_question(connection, chat_id))
-            await connection.execute(
-                update(chats)
-                .where(chats.c.id == chat_id)
-                .values(head_id=head_id, title=title, updated_at=self._clock())
-            )
+            if all(message.id != head_id for message in messages):
+                await tree.require(connection, chat_id, head_id)
+            if not chat.title:
+                changes["title"] = title_from(await tree.first_question(connection, chat_id))
+            changes["updated_at"] = self._clock()
+            await connection.execute(update(chats).where(chats.c.id == chat_id).values(changes))
 
     async def write_text(self, message_id: str, *, content: str, reasoning: str) -> None:
         """Keep what an answer has so far; a message that is finished stays as it is."""
