@@ -1,6 +1,6 @@
 """A scripted API in memory, for looking at the page and for testing its client over real HTTP.
 
-`python -m tests.fake_api [port]` serves it together with the page on one port.
+`python -m tests.fake_api [port [prefix]]` serves it together with the page on one port.
 """
 
 import asyncio
@@ -618,16 +618,17 @@ def add_exchange(world: World, chat: Chat, question: str, answer: str) -> Messag
     return told
 
 
-def main(port: int) -> None:
+def main(port: int, root_path: str) -> None:
     """Serve the furnished world and the page over it."""
     import uvicorn
 
     from app.page import mount_page
 
     app = fake_api(furnished())
-    page = mount_page(app, api_url=f"http://127.0.0.1:{port}")
+    page = mount_page(app, api_url=f"http://127.0.0.1:{port}", root_path=root_path)
     uvicorn.run(page, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7871)
+    asked = sys.argv[1:]
+    main(int(asked[0]) if asked else 7871, asked[1] if asked[1:] else "")

@@ -14,10 +14,13 @@ from app.static import HeadInjected, asset_routes
 from app.ui import desk_routes
 
 
-def mount_page(app: FastAPI, api_url: str, token: SecretStr | None = None) -> ASGIApp:
+def mount_page(
+    app: FastAPI, api_url: str, token: SecretStr | None = None, *, root_path: str = ""
+) -> ASGIApp:
     """Add the page to `app`, whose own routes must all be there already; serve what this returns.
 
-    `api_url` is where the API answers, which may be this very app. Everything is served below "/".
+    `api_url` is where the API answers, which may be this very app. `root_path` is the prefix, such
+    as "/desk", that a proxy in front takes off before it asks us.
     """
     # Read by Gradio while it is imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -34,6 +37,7 @@ def mount_page(app: FastAPI, api_url: str, token: SecretStr | None = None) -> AS
         app,
         desk_blocks(client),
         path="/",
+        root_path=root_path or None,
         theme=desk_theme(),
         footer_links=[],
         run_history=False,

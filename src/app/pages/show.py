@@ -126,11 +126,19 @@ class ChatView:
         return {self._history: told.messages, self._live: [], self._facts: facts}, job_id
 
     async def _follow(self, job_id: str, view: int) -> AsyncGenerator[Update]:
-        """Updates of the live answer alone, at most 20 a second."""
+        """Updates of the live answer alone, at most 20 a second.
+
+        Ends early when the job is gone, as after a restart of the server.
+        """
         try:
-            answer = LiveAnswer(await self._client.job(job_id))
+            async with aclosing(self._watch(job_id, view)) as updates:
+                async for update in updates:
+                    yield update
         except JobNotFound:
             return
+
+    async def _watch(self, job_id: str, view: int) -> AsyncGenerator[Update]:
+        answer = LiveAnswer(await self._client.job(job_id))
         stated, said = 0.0, ""
         async with aclosing(_batches(self._client, job_id)) as batches:
             async for batch in batches:

@@ -111,7 +111,8 @@ async function settle() {
 }
 
 const loadJob = () => {
-  const loads = state.jobs.filter((job) => job.kind === 'load');
+  const loads = state.jobs.filter((job) => job.kind === 'load' || (job.kind === 'turn' && job.phase === 'loading'));
+  loads.sort((one, other) => (other.kind === 'load') - (one.kind === 'load'));
   return loads.find((job) => job.model_id === state.model) ?? loads[0] ?? null;
 };
 
@@ -122,9 +123,10 @@ function paint() {
   const job = loadJob();
   const mine = job && job.model_id === state.model;
   const moving = Boolean(job) || unloading;
-  $('#load').hidden = Boolean(job);
+  const cancels = job?.kind === 'load'; // a load for an answer ends with that answer's Stop
+  $('#load').hidden = cancels;
   $('#load').disabled = !model || model.loaded || !model.loadable || moving || state.offline;
-  $('#cancel-load').hidden = !job;
+  $('#cancel-load').hidden = !cancels;
   $('#unload').disabled = !model?.loaded || !model.loadable || moving || state.offline;
   bar.hidden = !job;
   if (job) {

@@ -8,7 +8,7 @@ import { on, state, tell } from './store.js';
 
 const CALM = 1000;
 const HASTE = 250;
-const SHOW_PATIENCE = 8000;
+const SHOW_PATIENCE = 4000;
 let timer = 0;
 let misses = 0;
 let seen = { models: null, chats: null };
@@ -38,7 +38,7 @@ async function beat() {
     misses += 1;
     if (misses >= 2) offline();
   }
-  const haste = state.jobs.some((job) => job.kind === 'load') ? HASTE : CALM;
+  const haste = state.jobs.some((job) => job.kind === 'load' || job.phase === 'loading') ? HASTE : CALM;
   clearTimeout(timer);
   timer = setTimeout(beat, misses ? Math.min(500 * misses, 2000) : haste);
 }
