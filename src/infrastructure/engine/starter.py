@@ -26,7 +26,7 @@ NAME: Final = "SmolLM2 135M Instruct"
 PUBLISHER: Final = "HuggingFaceTB"
 TEMPERATURE: Final = 0.2
 """Its makers' advice; at llama.cpp's 0.8 so small a model rambles."""
-REPEAT_PENALTY: Final = 1.2
+REPEAT_PENALTY: Final = 1.15
 """Below this it falls into a loop and writes until its context is full."""
 FILE_NAME: Final = "SmolLM2-135M-Instruct-Q4_1.gguf"
 FILE_BYTES: Final = 98_362_432
