@@ -12,7 +12,8 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "You are a helpful assistant. Answer clearly and to the point. If you do not know"
             " something, say so."
         ),
-        parameters=Parameters(temperature=0.4, top_p=0.9),
+        # No temperature: LM Studio's settings of the model count, and each model has its own best.
+        parameters=Parameters(top_p=0.95),
         starters=(
             "Explain how a language model picks its next word, in five sentences.",
             "Help me plan a relaxed weekend in a city I have never been to.",

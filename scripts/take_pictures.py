@@ -1,0 +1,85 @@
+"""Takes the pictures of docs/images from the real page, with the real starter model.
+
+Run it from a checkout with the development environment: .venv/bin/python scripts/take_pictures.py
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from find_chromium import installed, named, playwrights
+from playwright.sync_api import Page, expect, sync_playwright
+
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+QUESTIONS = (
+    "Give me three reasons to go for a walk, as a list.",
+    "Explain how a language model picks its next word, in five sentences.",
+)
+ANSWER_MS = 120_000
+
+
+def main() -> int:
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    chromium = named() or installed() or playwrights()
+    with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
+        desk = start(data)
+        try:
+            url = desk.stdout.readline().split()[-1] if desk.stdout else ""
+            browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+            page = browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-US")
+            link = converse(page, url)
+            shoot(browser, link, "desk-light", "light", 1440, 900)
+            shoot(browser, link, "desk-dark", "dark", 1440, 900)
+            shoot(browser, link, "desk-phone", "light", 390, 844)
+            browser.close()
+        finally:
+            desk.terminate()
+            desk.wait(20)
+    return 0
+
+
+def start(data: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "LMDESK_DATA_DIR": data, "LMDESK_LMSTUDIO_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--no-open"]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+
+
+def converse(page: Page, url: str) -> str:
+    page.goto(url)
+    box = page.get_by_role("textbox", name="Message")
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(re.compile("SmolLM2"))
+    for question in QUESTIONS:
+        box.fill(question)
+        page.get_by_role("button", name="Send").click()
+        page.get_by_role("button", name="Stop").wait_for()
+        page.get_by_role("button", name="Send").wait_for(timeout=ANSWER_MS)
+    return page.url
+
+
+def shoot(browser, url: str, name: str, scheme: str, width: int, height: int) -> None:
+    phone = width < 800
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        locale="en-US",
+        is_mobile=phone,
+        has_touch=phone,
+        device_scale_factor=2 if phone else 1,
+    )
+    page = context.new_page()
+    page.goto(url)
+    answers = page.get_by_role("region", name="Conversation").get_by_text("first token")
+    expect(answers).to_have_count(len(QUESTIONS), timeout=20_000)
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(re.compile("SmolLM2"))
+    if not phone:  # there they are in a drawer
+        expect(page.get_by_role("region", name="System")).to_contain_text(re.compile(r"\d %"))
+    page.screenshot(path=IMAGES / f"{name}.png")
+    context.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
