@@ -96,8 +96,7 @@ class ModelLibrary:
     async def default_model(self) -> ModelInfo | None:
         """What to chat with when nobody said: a loaded model, else the first there is."""
         chatty = [model for model in await self.models() if model.kind == "llm"]
-        loaded = [model for model in chatty if model.loaded]
-        return next(iter(loaded or chatty), None)
+        return next((model for model in chatty if model.loaded), next(iter(chatty), None))
 
     async def refresh(self, *, max_age: float) -> None:
         """Ask every provider whose list is older than this. For the background watch."""
