@@ -6,7 +6,7 @@ import time
 from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
 from core.chats import Message, MessageStatus, Problem, TurnStats
 from core.jobs import Job
-from core.library import Lease
+from core.leases import Lease
 from core.models import ModelInfo
 
 

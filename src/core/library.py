@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
 from core.errors import DeskError, LoadUnproven, ModelInUse, NotLoadable, ProviderNotFound
 from core.jobs import Job, JobService
+from core.leases import Lease, Leases
 from core.models import Instance, Loaded, LoadOptions, LoadProgress, ModelInfo, ModelState
 from core.naming import NameIndex
 from core.ports import ModelLoader, Provider
@@ -20,16 +20,6 @@ ACT_MAX_AGE = 2.0
 FIRST_LOOK_GRACE = 0.12
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A turn's hold on one instance: it is not taken out of memory under the turn."""
-
-    model: ModelInfo
-    instance: Instance
-    load_seconds: float | None
-    """Set when the model had to be loaded for this turn."""
-
-
 class ModelLibrary:
     """Lists, resolves, loads, unloads and lends models."""
 
@@ -39,7 +29,7 @@ class ModelLibrary:
         self._locks = {provider.name: asyncio.Lock() for provider in providers}
         self._moving: dict[str, ModelState] = {}
         self._load_jobs: dict[str, Job] = {}
-        self._leases: dict[str, dict[str, str]] = {}
+        self._leases = Leases(self._shelves, jobs)
         self._index = NameIndex((), self._shelves)
         self._index_mark: tuple[object, ...] = ()
         self._moves = 0
@@ -136,13 +126,14 @@ class ModelLibrary:
         try:
             yield lease
         finally:
-            self._release(model, job)
+            self._leases.give_back(model, job)
 
     def leased_by(self, model: ModelInfo) -> list[str]:
         """Chats that are being answered with this model right now."""
-        return list(self._leases.get(model.full_name, {}).values())
+        return self._leases.chats(model)
 
     async def aclose(self) -> None:
+        await self._leases.aclose()
         for shelf in self._shelves.values():
             await shelf.aclose()
 
@@ -300,26 +291,22 @@ class ModelLibrary:
         )
 
     async def _interrupt_leases(self, model: ModelInfo) -> None:
-        for job_id in list(self._leases.get(model.full_name, {})):
+        for job_id in self._leases.jobs(model):
             await self._jobs.stop(job_id, state="interrupted", reason="model_unloaded")
 
     async def _acquire(self, model: ModelInfo, job: Job) -> Lease:
         provider = self._shelf(model.provider).provider
         if not model.loadable or not isinstance(provider, ModelLoader):
-            self._hold(model, job)
-            return Lease(model, Instance(id=model.id, context_length=model.context_length), None)
+            instance = Instance(id=model.id, context_length=model.context_length)
+            return self._leases.take(model, instance, job, load_seconds=None)
+        seconds: float | None = None
         while True:
             if model.full_name not in self._moving:
                 now = await self._current(model)
                 if now.loaded and model.full_name not in self._moving:
                     # No await between the look and the hold: an unload sees the lease.
-                    self._hold(model, job)
-                    return Lease(now, now.instances[0], None)
+                    return self._leases.take(now, now.instances[0], job, load_seconds=seconds)
             seconds = await self._load_for(model, job)
-            now = await self._current(model)
-            if now.loaded:
-                self._hold(model, job)
-                return Lease(now, now.instances[0], seconds)
 
     async def _load_for(self, model: ModelInfo, job: Job) -> float:
         """Load on behalf of another job, whose watchers see it; seconds it took."""
@@ -340,15 +327,6 @@ class ModelLibrary:
         if loading.state != "done":
             raise _as_error(loading, model)
         return float(loading.result["load_time_seconds"])
-
-    def _hold(self, model: ModelInfo, job: Job) -> None:
-        self._leases.setdefault(model.full_name, {})[job.id] = job.chat_id or job.id
-
-    def _release(self, model: ModelInfo, job: Job) -> None:
-        holders = self._leases.get(model.full_name, {})
-        holders.pop(job.id, None)
-        if not holders:
-            self._leases.pop(model.full_name, None)
 
 
 def _without_type(data: dict[str, object]) -> dict[str, object]:

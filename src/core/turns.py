@@ -1,6 +1,7 @@
 """TurnService: one answer in a chat, from the question to what is kept of it."""
 
 import asyncio
+import logging
 import time
 import uuid
 from contextlib import aclosing, suppress
@@ -22,11 +23,14 @@ from core.errors import (
     TurnRunning,
 )
 from core.jobs import Job, JobService
-from core.library import Lease, ModelLibrary
+from core.leases import Lease
+from core.library import ModelLibrary
 from core.models import ModelInfo
 from core.ports import ChatStore, Provider
 from core.revisions import Revisions
 from core.value import Value
+
+log = logging.getLogger(__name__)
 
 # More than the largest windows in use today hold (about 100,000 tokens); beyond it a paste is a
 # mistake, and the browser and the database would feel it.
@@ -192,7 +196,11 @@ class TurnService:
             answer.end("done", answer.finish_reason)
         except asyncio.CancelledError:
             state, reason = job.ending or ("interrupted", "server_stopped")
-            answer.end("stopped" if state == "stopped" else "interrupted", reason)
+            answer.end(
+                "stopped" if state == "stopped" else "interrupted",
+                reason,
+                _unloaded(plan.model) if reason == "model_unloaded" else None,
+            )
             raise
         except (ModelCrashed, ModelUnloaded) as error:
             answer.end("interrupted", error.code, _problem(error))
@@ -208,6 +216,8 @@ class TurnService:
             # Not cancelled: a write that is broken off in the middle may keep the database locked.
             answer.grew.set()
             await asyncio.wait([keeper])
+            if (trouble := keeper.exception()) is not None:
+                log.warning("a running answer could not be kept: %s", trouble)
             try:
                 await self._store.finish_message(answer.message)
             finally:
@@ -280,6 +290,14 @@ def _message(chat_id: str, *, parent_id: str | None, role: str, content: str) ->
             "content": content,
             "created_at": time.time(),
         }
+    )
+
+
+def _unloaded(model: ModelInfo) -> Problem:
+    return Problem(
+        code="model_unloaded",
+        message=f"{model.name} was taken out of memory while it was answering.",
+        hint="The text so far is kept. Answer again to load it anew.",
     )
 
 

@@ -173,6 +173,26 @@ async def test_a_crash_in_the_middle_is_an_interruption_that_keeps_the_text() ->
     assert turn.job.state == "interrupted"
 
 
+async def test_a_model_somebody_else_unloads_ends_the_answer_and_keeps_the_text() -> None:
+    bench = Bench()
+    bench.provider.gate.clear()
+    turn = await bench.ask()
+    await bench.until("Hel")
+    await bench.provider.unload_instance("m")
+    async with asyncio.timeout(10):
+        await turn.job.ended.wait()
+    message = bench.store.messages[turn.message_id]
+
+    assert (message.content, message.status, message.reason) == (
+        "Hel",
+        "interrupted",
+        "model_unloaded",
+    )
+    assert message.problem is not None
+    assert "taken out of memory" in message.problem.message
+    assert bench.provider.open_streams == 0
+
+
 async def test_a_refusal_is_a_failed_message_with_the_sentence() -> None:
     bench = Bench()
     bench.provider.events = []
