@@ -109,7 +109,9 @@ function paintPhase() {
   const line = $('#phase-line');
   if (!line) return;
   const live = state.live;
-  line.hidden = !live && !state.sending;
+  // While it thinks, the open thought itself counts the seconds.
+  const told = live?.phase === 'thinking' && !state.stopping && !state.offline && $('#live .thought-group');
+  line.hidden = Boolean(told) || (!live && !state.sending);
   if (line.hidden) return;
   line.classList.toggle('writing', live?.phase === 'writing');
   const words = state.offline ? "Waiting for LM Desk's server" : state.stopping ? 'Stopping' : live?.words ?? 'Sending';
