@@ -96,7 +96,6 @@ async function ask({ content, parent_id, done }) {
     // Whoever opened another chat meanwhile stays there; the answer is written all the same.
     if (view === state.view || state.chatId === sent.chat_id) {
       draftOf = sent.chat_id;
-      state.followed = sent.job_id;
       show(sent.chat_id);
       state.live = { job_id: sent.job_id, phase: 'queued', words: 'Starting', since: Date.now() };
       scrollToEnd({ stick: true });
