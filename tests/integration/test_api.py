@@ -305,6 +305,32 @@ async def test_answering_again_keeps_both_and_the_branch_can_be_chosen(tmp_path:
         assert (await desk.last_message(chat))["id"] == first["message_id"]
 
 
+async def test_a_chat_can_be_exported_imported_and_forked(tmp_path: Path) -> None:
+    async with desk_on(ScriptedLMStudio(tokens=3), tmp_path) as desk:
+        chat = await desk.chat()
+        for question in ("One elephant", "Two"):
+            receipt = await desk.ask(chat, question, model_id=QWEN)
+            await desk.events(receipt["job_id"])
+        before = (await desk.get(f"/api/v1/chats/{chat}")).json()["messages"]
+        file = await desk.get(f"/api/v1/chats/{chat}/export")
+        assert "One-elephant.json" in file.headers["content-disposition"]
+
+        copy = (await desk.post("/api/v1/chats/import", json=file.json())).json()
+        after = (await desk.get(f"/api/v1/chats/{copy['id']}")).json()["messages"]
+        fork = await desk.post(f"/api/v1/chats/{chat}/fork", json={"message_id": before[1]["id"]})
+        forked = (await desk.get(f"/api/v1/chats/{fork.json()['id']}")).json()["messages"]
+        found = (await desk.get("/api/v1/chats", params={"q": "eleph"})).json()
+        refused = await desk.post("/api/v1/chats/import", json={"format": "other"})
+
+    texts = [(m["role"], m["content"]) for m in before]
+    assert copy["title"] == "One elephant"
+    assert [(m["role"], m["content"]) for m in after] == texts
+    assert {m["id"] for m in after}.isdisjoint(m["id"] for m in before)
+    assert [(m["role"], m["content"]) for m in forked] == texts[:2]
+    assert found["total"] == 3
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_parameter")
+
+
 async def test_the_pulse_tells_another_tab_that_something_runs(tmp_path: Path) -> None:
     studio = ScriptedLMStudio(tokens=100_000, rate=100)
     async with desk_on(studio, tmp_path) as desk:

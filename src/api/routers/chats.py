@@ -6,12 +6,13 @@ from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from api.services import Desk
+from api.services import Desk, Services
 from api.sse import stream_job, wants_events
 from core.agents import Agent
 from core.chat import Parameters
-from core.chats import Chat, ChatPage, Conversation
+from core.chats import Chat, ChatPage, Conversation, Message
 from core.errors import AgentNotFound
+from core.transfer import SavedChat, restored, saved
 from core.turns import TurnDraft
 from core.value import Value
 
@@ -37,6 +38,12 @@ class ChatChanges(Value):
     parameters: Parameters | None = None
     head_id: str | None = None
     """Any message: the branch that ends in the newest leaf below it is put on show."""
+
+
+class Fork(Value):
+    """Where to fork."""
+
+    message_id: str
 
 
 class Receipt(Value):
@@ -73,6 +80,13 @@ async def list_chats(
 ) -> ChatPage:
     """Newest first; `q` searches titles and messages."""
     return await desk.store.list_chats(query=q, limit=limit, offset=offset)
+
+
+@router.post("/import", status_code=status.HTTP_201_CREATED)
+async def import_chat(body: SavedChat, desk: Desk) -> Chat:
+    """A new chat from an exported one."""
+    chat = await desk.store.create_chat(title=body.title.strip())
+    return await _filled(desk, chat, restored(body.messages, chat.id), body.parameters)
 
 
 @router.get("/{chat_id}")
@@ -119,6 +133,27 @@ async def restore_chat(chat_id: str, desk: Desk) -> Chat:
     return chat
 
 
+@router.get("/{chat_id}/export")
+async def export_chat(chat_id: str, desk: Desk) -> JSONResponse:
+    """The branch on show as a file."""
+    chat = saved(await desk.store.conversation(chat_id))
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in chat.title).strip("-")
+    disposition = f'attachment; filename="{name[:60] or "chat"}.json"'
+    return JSONResponse(chat.model_dump(mode="json"), headers={"Content-Disposition": disposition})
+
+
+@router.post("/{chat_id}/fork", status_code=status.HTTP_201_CREATED)
+async def fork_chat(chat_id: str, body: Fork, desk: Desk) -> Chat:
+    """A new chat with everything up to this message."""
+    source = await desk.store.chat(chat_id)
+    await desk.store.message(chat_id, body.message_id)
+    messages = await desk.store.branch(chat_id, body.message_id)
+    chat = await desk.store.create_chat(
+        title=source.title, agent_id=source.agent_id, model_id=source.model_id
+    )
+    return await _filled(desk, chat, restored(messages, chat.id), source.parameters)
+
+
 @router.post("/{chat_id}/turns", status_code=status.HTTP_202_ACCEPTED, response_model=Receipt)
 async def start_turn(chat_id: str, body: TurnDraft, desk: Desk, request: Request) -> Response:
     """Ask. The answer is written by the API, whoever watches."""
@@ -131,6 +166,16 @@ async def start_turn(chat_id: str, body: TurnDraft, desk: Desk, request: Request
     if wants_events(request):
         return stream_job(turn.job, headers={"X-Message-Id": turn.message_id})
     return JSONResponse(receipt, status.HTTP_202_ACCEPTED)
+
+
+async def _filled(
+    desk: Services, chat: Chat, messages: list[Message], parameters: Parameters
+) -> Chat:
+    if messages:
+        await desk.store.add_messages(messages, head_id=messages[-1].id)
+    filled = await desk.store.update_chat(chat.id, parameters=parameters)
+    desk.revisions.touch(chat.id)
+    return filled
 
 
 def _known_agent(agents: dict[str, Agent], agent_id: str) -> None:
