@@ -6,11 +6,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from pydantic import SecretStr
 
+from infrastructure.engine import quirks
 from infrastructure.engine.config import EngineConfig
 from infrastructure.engine.server import run
 
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             profile=given.profile,
             token=SecretStr(token) if token else None,
             memory_budget=given.memory_budget,
+            just_in_time=not given.no_just_in_time,
+            keep_only_last=not given.no_auto_evict,
+            quirks=(quirks.DEFAULT | set(given.quirk)) - set(given.without_quirk),
             threads=given.threads,
             parent=given.parent,
             announce=given.announce,
@@ -57,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infrastructure.engine",
         description="Serves GGUF models with LM Studio's API.",
+        epilog="for tests, LM Studio's known quirks:\n" + quirks.explained(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1")
@@ -68,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", choices=("0.4", "0.3"), default="0.4")
     add("--token", help=f"better given as {TOKEN_VARIABLE}, which other users cannot see")
     add("--memory-budget", type=_bytes, metavar="BYTES", help="such as 8G")
+    add("--no-just-in-time", action="store_true", help="a request loads nothing by itself")
+    add("--no-auto-evict", action="store_true", help="a load on demand leaves the others alone")
+    quirk: dict[str, Any] = {"choices": quirks.NAMES, "action": "append", "default": []}
+    add("--quirk", metavar="NAME", help="play it; may be repeated", **quirk)
+    add("--without-quirk", metavar="NAME", help="leave it; may be repeated", **quirk)
     add("--threads", type=int)
     add("--announce", action="store_true", help="write the URL to stdout, end with stdin")
     add("--parent", type=int, metavar="PID", help="end when this process is no longer the parent")

@@ -12,6 +12,7 @@ import orjson
 
 from core.errors import DeskError
 from infrastructure.engine.instance import Instance
+from infrastructure.engine.stream_errors import Quirks, failure
 from infrastructure.engine.upstream import DONE, Answer
 from infrastructure.engine.wire import Json, event
 
@@ -154,7 +155,7 @@ def runtime() -> Json:
 
 
 async def passing(
-    answer: Answer, *, usage: bool, extras: bool, started: float
+    answer: Answer, *, usage: bool, extras: bool, started: float, quirks: Quirks
 ) -> AsyncGenerator[bytes]:
     """The stream as it comes, with our names in it; an error as its last event.
 
@@ -165,16 +166,18 @@ async def passing(
         async for chunk in answer.chunks():
             yield touch.chunk(chunk)
     except DeskError as error:
-        yield failure(error)
+        yield failure(error, quirks)
 
 
-async def forced_call(answer: Answer, *, usage: bool, extras: bool) -> AsyncGenerator[bytes]:
+async def forced_call(
+    answer: Answer, *, usage: bool, extras: bool, quirks: Quirks
+) -> AsyncGenerator[bytes]:
     """A forced tool call as a stream: its JSON must be whole before it can be a call."""
     got = Gathered()
     try:
         await got.gather(answer)
     except DeskError as error:
-        yield failure(error)
+        yield failure(error, quirks)
         return
     got.force_call()
     instance = answer.instance
@@ -206,11 +209,6 @@ async def forced_call(answer: Answer, *, usage: bool, extras: bool) -> AsyncGene
     if usage:
         yield event({**base, "choices": [], "usage": got.usage_block()})
     yield DONE
-
-
-def failure(error: DeskError) -> bytes:
-    """The last event of a stream that broke; no `[DONE]` follows."""
-    return event({"error": {"message": error.message, "type": error.code}})
 
 
 class _Touch:

@@ -39,7 +39,7 @@ def main() -> None:
         server = xllamacpp.Server(parameters)
     except Exception as error:  # noqa: BLE001 - the boundary of this process
         _fail(out, str(error))
-    _say(out, state="listening", url=server.listening_address)
+    _say(out, state="listening", url=server.listening_address, gpu=_has_gpu(xllamacpp))
     threading.Event().wait()
 
 
@@ -83,6 +83,10 @@ def _bytes_read() -> int | None:
     return next((int(line[7:]) for line in lines if line.startswith("rchar: ")), None)
 
 
+def _has_gpu(library: Any) -> bool:
+    return any("GPU" in str(device["type"]) for device in library.get_device_info())
+
+
 def _missing_library(error: str) -> str:
     if "libgomp" in error:
         return (
@@ -111,6 +115,11 @@ def _parameters(library: Any, config: dict[str, Any]) -> Any:
         given.flash_attn_type = getattr(
             library.llama_flash_attn_type, "LLAMA_FLASH_ATTN_TYPE_" + word
         )
+    given.cache_type_k = _number_format(library, config["k_cache_type"])
+    given.cache_type_v = _number_format(library, config["v_cache_type"])
+    given.no_kv_offload = not config["offload_cache"]
+    if config.get("gpu_layers") is not None:
+        given.n_gpu_layers = config["gpu_layers"]
     given.cache_ram_mib = config.get("prompt_cache_mib", 0)  # the default is 8 GiB
     given.hostnames, given.port, given.api_keys = ["127.0.0.1"], 0, [config["api_key"]]
     given.ui = given.endpoint_slots = given.fit_params = False
@@ -127,6 +136,10 @@ def _parameters(library: Any, config: dict[str, Any]) -> Any:
             word = config["pooling"].upper()
             given.pooling_type = getattr(library.llama_pooling_type, "LLAMA_POOLING_TYPE_" + word)
     return given
+
+
+def _number_format(library: Any, name: str) -> Any:
+    return getattr(library.ggml_type, "GGML_TYPE_" + name.upper())
 
 
 def _say(out: TextIO, **line: object) -> None:

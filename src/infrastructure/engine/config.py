@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from core.value import Value
+from infrastructure.engine import quirks
+from infrastructure.engine.quirks import Quirk
 
 DEFAULT_CONTEXT = 4096
 DEFAULT_TTL_SECONDS = 3600
@@ -35,6 +37,8 @@ class EngineConfig(Value):
     """How long a model loaded by a request stays after the last one."""
     keep_only_last: bool = True
     """Whether such a load takes the place of the one before."""
+    quirks: frozenset[Quirk] = quirks.DEFAULT
+    """Which oddities of LM Studio to play, for tests."""
     threads: int | None = Field(default=None, ge=1)
     """None is one for each physical core."""
     parent: int | None = None

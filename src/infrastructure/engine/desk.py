@@ -1,6 +1,7 @@
 """What every route works with: the catalogue, the pool, and the way from a name to an instance."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -37,9 +38,20 @@ class Desk:
         instance = self.pool.get(name) if isinstance(name, str) else None
         if instance is None or instance.model.is_embedding != (kind == "embedding"):
             models = await self.models()
-            chosen = choose(name, kind, models, self.pool, just_in_time=self.config.just_in_time)
+            chosen = self.choose(name, kind, models)
             instance = chosen if isinstance(chosen, Instance) else await self._load(chosen, ttl)
         return await stack.enter_async_context(self.pool.using(instance))
+
+    def choose(self, name: object, kind: Kind, models: Mapping[str, Model]) -> Instance | Model:
+        """What answers to this name. Raises ModelNotFound, BadParameter."""
+        return choose(
+            name,
+            kind,
+            models,
+            self.pool,
+            just_in_time=self.config.just_in_time,
+            any_name="single-model-answers-any-name" in self.config.quirks,
+        )
 
     def wish_on_demand(self, ttl: object = None, context_length: int | None = None) -> LoadWish:
         """A load that a request for an answer causes. A ttl that is none counts as none."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from infrastructure.engine.quantizations import FILE_TYPES, TENSOR_TYPES
+from infrastructure.engine.quantizations import CACHE_TYPES, FILE_TYPES, TENSOR_TYPES
 
 MAX_ENTRIES: Final = 4096
 MAX_TENSORS: Final = 200_000
@@ -81,6 +81,12 @@ class Header:
         return round(self.tensor_bytes * 8 / self.parameter_count, 2)
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows."""
+        words = self.entries.get("tokenizer.ggml.tokens", 0)
+        return words if isinstance(words, int) else 0
+
+    @property
     def context_length(self) -> int:
         """The most tokens the model was made for; 0 when the file does not say."""
         return self.number("context_length")
@@ -128,14 +134,23 @@ class Header:
             return default
         return max(0, int(value))
 
-    def cache_bytes(self, context_length: int) -> int:
-        """What keys and values of so many tokens take; an upper bound for sparse attention."""
+    def cache_bytes(self, context_length: int, keys: str = "f16", values: str = "f16") -> int:
+        """What keys and values of so many tokens take; an upper bound for sparse attention.
+
+        `keys`, `values`: their number formats.
+        """
         heads = max(1, self.number("attention.head_count", 1))
         kv_heads = self.number("attention.head_count_kv", heads)
         per_head = self.number("embedding_length") // heads
-        width = self.number("attention.key_length", per_head)
-        width += self.number("attention.value_length", per_head)
-        return self.number("block_count") * context_length * kv_heads * width * 2
+        rows = self.number("block_count") * context_length * kv_heads
+        key_width = self.number("attention.key_length", per_head)
+        value_width = self.number("attention.value_length", per_head)
+        return _row_bytes(keys, rows * key_width) + _row_bytes(values, rows * value_width)
+
+
+def _row_bytes(number_format: str, numbers: int) -> int:
+    block, width = TENSOR_TYPES[CACHE_TYPES[number_format]]
+    return numbers * width // block
 
 
 def read_header(path: Path) -> Header:

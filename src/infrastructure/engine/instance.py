@@ -1,9 +1,11 @@
 """One loaded copy of a model, and the load that leads to it."""
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from core.errors import LoadFailed
 from core.value import Value
@@ -15,12 +17,25 @@ class LoadWish(Value):
     """What a load was asked to be like."""
 
     on_demand: bool = False
-    """Whether a request for an answer caused it: such a model leaves again by itself."""
-    ttl_seconds: int = 3600
+    """Whether a request for an answer caused it: such a model makes room for the next one."""
+    identifier: str | None = None
+    """What the instance is to be called; None: after its model."""
+    ttl_seconds: float | None = None
+    """How long it stays unused; None: until unloaded."""
     context_length: int | None = None
     parallel: int | None = None
     batch: int | None = None
     flash_attention: bool | None = None
+    k_cache_type: str | None = None
+    v_cache_type: str | None = None
+    gpu_ratio: float | None = None
+    """How much of the layers goes to a GPU, 0 to 1, where there is one."""
+    offload_cache: bool | None = None
+    mapped: bool | None = None
+    """Whether to map the file instead of reading it."""
+
+
+Phase = Literal["processingPrompt", "generating"]
 
 
 class Step(NamedTuple):
@@ -37,20 +52,43 @@ class Instance:
     id: str
     model: Model
     child: ChildProcess
-    ttl_seconds: int | None
+    ttl_seconds: float | None
     """None: stays until unloaded."""
     load_seconds: float
+    on_demand: bool = False
+    reference: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    """Names this very copy, also when another one gets its id later."""
     used: bool = False
+    last_used: float | None = None
+    """Seconds since the epoch."""
     busy: int = 0
     """How many requests work with it."""
     leaving: bool = False
     """Whether it goes as soon as it is idle."""
     unloaded: bool = False
     clock: asyncio.TimerHandle | None = field(default=None, repr=False)
+    work: dict[object, Phase] = field(default_factory=dict, repr=False)
+    """Answers being made, and how far each is."""
 
     @property
     def context_length(self) -> int:
         return self.child.settings.context_length
+
+    @property
+    def status(self) -> str:
+        """`idle`, `processingPrompt`, `generating` or `computingEmbedding`."""
+        if self.model.is_embedding:
+            return "computingEmbedding" if self.busy else "idle"
+        phases = set(self.work.values())
+        return next((p for p in ("generating", "processingPrompt") if p in phases), "idle")
+
+    @property
+    def queued(self) -> int:
+        """How many answers wait for a place."""
+        return max(0, len(self.work) - self.child.settings.parallel)
+
+    def touch(self) -> None:
+        self.last_used = time.time()
 
     def stop_clock(self) -> None:
         if self.clock:
@@ -69,6 +107,8 @@ class Load:
         self.wish = wish
         self.settings = settings
         self.admitted = False
+        self.evicted: list[Instance] = []
+        """Which instances had to go for it, so far."""
         self._task: asyncio.Task[Instance] | None = None
         self._steps: list[Step] = []
         self._news = asyncio.Event()

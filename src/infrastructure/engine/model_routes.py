@@ -11,7 +11,7 @@ from infrastructure.engine.bodies import LoadBody, UnloadBody, checked
 from infrastructure.engine.catalogue import Model
 from infrastructure.engine.desk import Desk, told
 from infrastructure.engine.instance import Instance, LoadWish
-from infrastructure.engine.process import ChildSettings
+from infrastructure.engine.process import ChildProcess
 from infrastructure.engine.wire import Handler, Json
 
 
@@ -80,7 +80,10 @@ def load(desk: Desk) -> Handler:
             parallel=body.parallel,
             batch=body.eval_batch_size,
             flash_attention=body.flash_attention,
+            offload_cache=body.offload_kv_cache_to_gpu,
         )
+        if "load-lies" in desk.config.quirks:
+            return wire.reply(_lie(model))
         try:
             instance = await wire.unless_gone(request, desk.pool.load(model, wish))
         except (LoadFailed, NotEnoughMemory) as error:
@@ -93,7 +96,7 @@ def load(desk: Desk) -> Handler:
             "status": "loaded",
         }
         if body.echo_load_config:
-            answer["load_config"] = load_config(instance.child.settings)
+            answer["load_config"] = load_config(instance.child)
         return wire.reply(answer)
 
     return handle
@@ -113,16 +116,27 @@ def unload(desk: Desk) -> Handler:
     return handle
 
 
-def load_config(settings: ChildSettings) -> Json:
+def _lie(model: Model) -> Json:
+    kind = _kind(model)
+    return {"type": kind, "instance_id": model.key, "load_time_seconds": 0.5, "status": "loaded"}
+
+
+def load_config(child: ChildProcess) -> Json:
     """How an instance was really loaded."""
+    settings, has_gpu = child.settings, child.has_gpu
     config: Json = {"context_length": settings.context_length}
     if not settings.embedding:
         config |= {
             "eval_batch_size": settings.batch,
             "parallel": settings.parallel,
             "flash_attention": settings.flash_attention is not False,
-            "offload_kv_cache_to_gpu": False,
+            "offload_kv_cache_to_gpu": has_gpu and settings.offload_cache,
         }
+        for side in ("k", "v"):
+            if (kept_as := getattr(settings, f"{side}_cache_type")) != "f16":
+                config[f"{side}_cache_quantization_type"] = kept_as
+        if has_gpu and settings.gpu_layers is not None:
+            config["gpu_layers"] = settings.gpu_layers
     return config
 
 
@@ -178,9 +192,7 @@ def _v1_entry(model: Model, instances: list[Instance]) -> Json:
         },
         "size_bytes": model.size_bytes,
         "params_string": header.parameters,
-        "loaded_instances": [
-            {"id": one.id, "config": load_config(one.child.settings)} for one in instances
-        ],
+        "loaded_instances": [{"id": one.id, "config": load_config(one.child)} for one in instances],
         "max_context_length": header.context_length,
         "format": "gguf",
     }

@@ -192,9 +192,7 @@ async def _find(desk: Desk, body: ChatBody) -> Instance | Model:
     known = desk.pool.get(body.model) or selection.find(body.model, models)
     if known is None:
         raise ModelNotFound(selection.unknown(body.model, models))
-    found = selection.choose(
-        body.model, "llm", models, desk.pool, just_in_time=desk.config.just_in_time
-    )
+    found = desk.choose(body.model, "llm", models)
     model = found.model if isinstance(found, Instance) else found
     if body.integrations:
         error = wire.native(

@@ -13,6 +13,7 @@ from core.errors import ContextTooLong, DeskError
 from infrastructure.engine import answers, requests, upstream, wire
 from infrastructure.engine.desk import Desk
 from infrastructure.engine.instance import Instance
+from infrastructure.engine.stream_errors import Quirks, instead_of_refusal
 from infrastructure.engine.upstream import Answer
 from infrastructure.engine.wire import Handler, Json
 
@@ -21,6 +22,8 @@ _EDGE_TOKENS = 2
 
 def chat_completions(desk: Desk, *, extras: bool = False) -> Handler:
     """`extras`: with the blocks of `/api/v0`."""
+
+    quirks = desk.config.quirks
 
     async def handle(request: Request) -> Response:
         body = await wire.body_of(request, wire.openai)
@@ -33,16 +36,18 @@ def chat_completions(desk: Desk, *, extras: bool = False) -> Handler:
                     usage = requests.wants_usage(body)
                     source: AsyncGenerator[bytes]
                     if forced:
-                        source = answers.forced_call(answer, usage=usage, extras=extras)
+                        source = answers.forced_call(
+                            answer, usage=usage, extras=extras, quirks=quirks
+                        )
                     else:
                         source = answers.passing(
-                            answer, usage=usage, extras=extras, started=started
+                            answer, usage=usage, extras=extras, started=started, quirks=quirks
                         )
                     return wire.EventStream(source, stack.pop_all())
                 got = answers.Gathered(started=started)
                 await wire.unless_gone(request, got.gather(answer))
             except DeskError as error:
-                raise wire.as_openai(error) from None
+                return _refuse(error, body, quirks)
             if forced:
                 got.force_call()
             whole = answers.whole_chat(got, answer.instance)
@@ -54,6 +59,8 @@ def chat_completions(desk: Desk, *, extras: bool = False) -> Handler:
 def completions(desk: Desk, *, extras: bool = False) -> Handler:
     """Text goes on from a text; no template is applied."""
 
+    quirks = desk.config.quirks
+
     async def handle(request: Request) -> Response:
         body = await wire.body_of(request, wire.openai)
         started = time.monotonic()
@@ -62,14 +69,15 @@ def completions(desk: Desk, *, extras: bool = False) -> Handler:
             try:
                 answer = await wire.unless_gone(request, _ask_completion(desk, stack, body))
                 if body.get("stream"):
+                    usage = requests.wants_usage(body)
                     source = answers.passing(
-                        answer, usage=requests.wants_usage(body), extras=extras, started=started
+                        answer, usage=usage, extras=extras, started=started, quirks=quirks
                     )
                     return wire.EventStream(source, stack.pop_all())
                 got = answers.Gathered(started=started)
                 await wire.unless_gone(request, got.gather(answer))
             except DeskError as error:
-                raise wire.as_openai(error) from None
+                return _refuse(error, body, quirks)
             whole = answers.whole_completion(got, answer.instance)
             return _with_extras(whole, got, answer.instance) if extras else wire.reply(whole)
 
@@ -91,6 +99,14 @@ def embeddings(desk: Desk) -> Handler:
                 raise wire.as_openai(error) from None
 
     return handle
+
+
+def _refuse(error: DeskError, body: Json, quirks: Quirks) -> Response:
+    """What a request gets that failed before its first word. Raises Refusal, or plays a quirk."""
+    stream = instead_of_refusal(error, quirks) if body.get("stream") else None
+    if stream is None:
+        raise wire.as_openai(error) from None
+    return stream
 
 
 async def _ask_chat(desk: Desk, stack: AsyncExitStack, body: Json) -> tuple[Answer, bool]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
-from core.errors import LoadFailed, NotFound
-from infrastructure.engine import memory
+from core.errors import BadParameter, LoadFailed, NotEnoughMemory, NotFound
+from infrastructure.engine import memory, quirks
 from infrastructure.engine.catalogue import Model
 from infrastructure.engine.config import EngineConfig
 from infrastructure.engine.instance import Instance, Load, LoadWish
@@ -31,6 +31,10 @@ class Pool:
         self._closed = False
 
     @property
+    def _races(self) -> bool:
+        return "jit-race-loads-twice" in self._config.quirks
+
+    @property
     def instances(self) -> tuple[Instance, ...]:
         """Those that are loaded, oldest first."""
         return tuple(self._instances.values())
@@ -44,24 +48,30 @@ class Pool:
     def is_loading(self, key: str) -> bool:
         return any(load.model.key == key for load in self._loads.values())
 
+    def free_bytes(self) -> int:
+        """What the budget leaves beside what is loaded or on its way; below 0 when overdrawn."""
+        taken = sum(
+            memory.needed(one.child.settings, one.model) for one in self._instances.values()
+        )
+        taken += sum(
+            memory.needed(load.settings, load.model)
+            for load in self._loads.values()
+            if load.admitted
+        )
+        return self._budget - taken
+
     def begin(self, model: Model, wish: LoadWish) -> Load:
         """Start loading a new instance, or join a load on demand of the same model."""
         if self._closed:
             raise LoadFailed("The engine is shutting down.")
-        if wish.on_demand:
+        if wish.on_demand and not self._races:
             for running in self._loads.values():
                 if running.model.key == model.key and running.wish.on_demand:
                     return running
-        instance_id = self._free_id(model.key)
-        settings = memory.settings_for(
-            model,
-            instance_id,
-            self._config,
-            context_length=wish.context_length,
-            parallel=wish.parallel,
-            batch=wish.batch,
-            flash_attention=wish.flash_attention,
-        )
+        instance_id = wish.identifier or self._free_id(model.key)
+        if instance_id in self._instances.keys() | self._loads.keys():
+            raise BadParameter(f"A model with the identifier '{instance_id}' is loaded already.")
+        settings = memory.settings_for(model, instance_id, self._config, wish)
         load = Load(instance_id, model, wish, settings)
         self._loads[instance_id] = load
         load.run(self._load(load))
@@ -92,11 +102,13 @@ class Pool:
         """Hold an instance while working with it; its countdown starts anew afterwards."""
         instance.busy += 1
         instance.used = True
+        instance.touch()
         instance.stop_clock()
         try:
             yield instance
         finally:
             instance.busy -= 1
+            instance.touch()
             self._settle(instance)
 
     async def close(self) -> None:
@@ -114,14 +126,15 @@ class Pool:
         try:
             async with self._door:
                 if load.wish.on_demand and self._config.keep_only_last:
-                    await self._evict()
+                    await self._evict(load)
                 self._admit(load)
             await child.start(load.report)
             instance = Instance(
                 id=load.instance_id,
                 model=load.model,
                 child=child,
-                ttl_seconds=load.wish.ttl_seconds if load.wish.on_demand else None,
+                ttl_seconds=load.wish.ttl_seconds,
+                on_demand=load.wish.on_demand,
                 load_seconds=time.monotonic() - started,
             )
             self._instances[instance.id] = instance
@@ -134,38 +147,40 @@ class Pool:
         self._settle(instance)
         if load.wish.on_demand and self._config.keep_only_last:
             # Others may have come meanwhile.
-            self._keep(self._evict(instance))
+            self._keep(self._evict(load, instance))
         log.info("model_loaded", instance=instance.id, seconds=round(instance.load_seconds, 3))
         return instance
 
     def _admit(self, load: Load) -> None:
         """Raise NotEnoughMemory where it would not fit beside what is here or on its way."""
-        need = memory.needed(load.settings, load.model)
-        taken = sum(
-            memory.needed(one.child.settings, one.model) for one in self._instances.values()
-        )
-        taken += sum(
-            memory.needed(other.settings, other.model)
-            for other in self._loads.values()
-            if other.admitted
-        )
-        if need > self._budget - taken:
-            raise memory.too_large(need, self._budget - taken)
+        need, free = memory.needed(load.settings, load.model), self.free_bytes()
+        if "guardrail-refuses" in self._config.quirks:
+            raise NotEnoughMemory(quirks.GUARDRAIL)
+        if need > free:
+            raise memory.too_large(need, free)
         load.admitted = True
 
-    async def _evict(self, newest: Instance | None = None) -> None:
+    async def _evict(self, load: Load, newest: Instance | None = None) -> None:
         """Make room for the newest: what else came on demand goes, as soon as it is idle."""
+        at_once = "evict-mid-answer" in self._config.quirks
         for instance in self.instances:
-            if instance.ttl_seconds is None or instance is newest:
+            if not instance.on_demand or instance is newest:
                 continue
-            if instance.busy or not instance.used:
+            if self._races and instance.model.key == load.model.key:
+                continue
+            if at_once and instance.used:
+                load.evicted.append(instance)
+                with contextlib.suppress(NotFound):
+                    await self.unload(instance.id)
+            elif instance.busy or not instance.used:
                 # Whom it was loaded for may not have come back to it yet.
                 instance.leaving = True
             else:
+                load.evicted.append(instance)
                 await self._expire(instance)
 
     def _settle(self, instance: Instance) -> None:
-        """An idle instance that came on demand leaves after a while, or now if replaced."""
+        """An idle instance with a time to live leaves after it, or now if replaced."""
         if instance.busy or instance.unloaded or instance.ttl_seconds is None:
             return
         loop = asyncio.get_running_loop()

@@ -51,6 +51,10 @@ class ChildSettings(Value):
     threads: int = 1
     load_mode: str = "NONE"
     flash_attention: bool | None = None
+    k_cache_type: str = "f16"
+    v_cache_type: str = "f16"
+    gpu_layers: int | None = None
+    offload_cache: bool = True
     chat_template: str | None = None
     temperature: float | None = None
     repeat_penalty: float = 1.0
@@ -66,6 +70,8 @@ class ChildProcess:
     def __init__(self, settings: ChildSettings) -> None:
         self.settings = settings
         self.url = ""
+        self.has_gpu = False
+        """Whether its llama.cpp found a GPU to offload to."""
         self.exited = asyncio.Event()
         self.exit_code: int | None = None
         self._key = secrets.token_urlsafe(24)
@@ -157,6 +163,7 @@ class ChildProcess:
                         raise await self._failure(said["error"])
                     case "listening":
                         self.url = said["url"]
+                        self.has_gpu = said["gpu"]
                         return
         raise await self._failure("the model's process ended while loading")
 

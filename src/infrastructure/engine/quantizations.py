@@ -38,6 +38,18 @@ TENSOR_TYPES: Final[dict[int, tuple[int, int]]] = {
 }
 """ggml_type → (weights in a block, bytes of a block)."""
 
+CACHE_TYPES: Final[dict[str, int]] = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "iq4_nl": 20,
+}
+"""What keys and values may be kept as → ggml_type."""
+
 FILE_TYPES: Final[dict[int, str]] = {
     0: "F32",
     1: "F16",

@@ -19,7 +19,13 @@ SEVERAL_LOADED = "Multiple models are loaded. Please specify a model by providin
 
 
 def choose(
-    name: object, kind: Kind, models: Mapping[str, Model], pool: Pool, *, just_in_time: bool
+    name: object,
+    kind: Kind,
+    models: Mapping[str, Model],
+    pool: Pool,
+    *,
+    just_in_time: bool,
+    any_name: bool = True,
 ) -> Instance | Model:
     """The instance that answers, or the model to load first. Raises ModelNotFound, BadParameter."""
     if name is None:
@@ -36,7 +42,7 @@ def choose(
         raise ModelNotFound(NONE_LOADED if not pool.instances else unknown(name, models))
     candidates = _loaded(kind, pool)
     # As the real one: a single loaded model answers to any name but the empty one.
-    if name and kind == "llm" and len(candidates) == 1:
+    if any_name and name and kind == "llm" and len(candidates) == 1:
         return candidates[0]
     raise ModelNotFound(unknown(name, models))
 

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import structlog
@@ -33,10 +33,11 @@ _GRACE_SECONDS: Final = 1
 
 def create_app(config: EngineConfig) -> Starlette:
     """The application; its lifespan ends all model processes."""
+    unknown = _unknown_route(404 if "unknown-routes-404" in config.quirks else 200)
     app = Starlette(
         exception_handlers={
-            404: _unknown_route,
-            405: _unknown_route,
+            404: unknown,
+            405: unknown,
             wire.Refusal: _refused,
             ClientDisconnect: _hung_up,
         },
@@ -159,11 +160,15 @@ async def _greet(_: Request) -> Response:
     return wire.compact({"lmstudio": True})
 
 
-async def _unknown_route(request: Request, _: Exception) -> Response:
+def _unknown_route(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     """As LM Studio: 200, whatever was asked."""
-    what = f"Unexpected endpoint or method. ({request.method} {request.url.path})"
-    log.warning("unknown_route", method=request.method, path=request.url.path)
-    return wire.compact({"error": what})
+
+    async def answer(request: Request, _: Exception) -> Response:
+        what = f"Unexpected endpoint or method. ({request.method} {request.url.path})"
+        log.warning("unknown_route", method=request.method, path=request.url.path)
+        return wire.compact({"error": what}, status)
+
+    return answer
 
 
 async def _refused(_: Request, error: Exception) -> Response:

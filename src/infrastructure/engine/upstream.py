@@ -34,9 +34,11 @@ def new_session() -> aiohttp.ClientSession:
 class Answer:
     """A streaming answer, open until the stack it was opened on closes."""
 
-    def __init__(self, instance: Instance, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, instance: Instance, response: aiohttp.ClientResponse, mark: object) -> None:
         self.instance = instance
         self._response = response
+        self._mark = mark
+        self._reading = True
 
     @classmethod
     async def open(
@@ -48,6 +50,9 @@ class Answer:
         body: Json,
     ) -> "Answer":
         """Ask. Raises a DeskError when the process refuses or is gone."""
+        mark = object()
+        instance.work[mark] = "processingPrompt"
+        stack.callback(instance.work.pop, mark, None)
         try:
             response = await stack.enter_async_context(
                 session.post(
@@ -60,7 +65,7 @@ class Answer:
                 raise refusal(instance, await response.read())
         except aiohttp.ClientError:
             raise await ended(instance) from None
-        return cls(instance, response)
+        return cls(instance, response, mark)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Whole events, one or several at a time, up to and with `[DONE]`.
@@ -75,6 +80,9 @@ class Answer:
                 if end < 0:
                     continue
                 whole, rest = rest[: end + 2], rest[end + 2 :]
+                if self._reading and b'"prompt_progress"' not in whole:
+                    self._reading = False
+                    self.instance.work[self._mark] = "generating"
                 yield whole
                 if whole.endswith(DONE):
                     return
