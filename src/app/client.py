@@ -16,13 +16,14 @@ from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 from pydantic import SecretStr, TypeAdapter
 
 from app.refusals import ServerUnreachable, as_error
-from app.replies import Acted, JobEvent, Pulse, TurnStarted
+from app.replies import Acted, JobEvent, TurnStarted
 from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.jobs import JobInfo
 from core.models import ModelInfo, ProviderHealth
+from core.pulse import Pulse
 
 T = TypeVar("T")
 

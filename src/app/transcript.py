@@ -61,10 +61,15 @@ def _entries(message: Message) -> list[ChatbotMessage]:
         return [{"role": "user", "content": as_written(message.content)}]
     entries: list[ChatbotMessage] = []
     if message.reasoning:
-        entries.append(thought(message.reasoning, title="Thoughts", thinking=False))
+        entries.append(thought(message.reasoning, title=_thought_title(message), thinking=False))
     if message.content or not entries:
         entries.append({"role": "assistant", "content": message.content})
     return entries
+
+
+def _thought_title(message: Message) -> str:
+    seconds = message.stats.reasoning_seconds if message.stats else None
+    return "Thoughts" if seconds is None else f"Thought for {wording.duration(seconds)}"
 
 
 def thought(text: str, *, title: str, thinking: bool) -> ChatbotMessage:

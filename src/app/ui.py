@@ -16,12 +16,13 @@ from pydantic import Field
 from app import wording
 from app.client import DeskClient
 from app.refusals import ServerUnreachable
-from app.replies import Pulse, Reply
+from app.replies import Reply
 from core.chat import Parameters
 from core.chats import Chat
 from core.errors import DeskError, NotFound, RequestError
 from core.hardware import HardwareSnapshot
 from core.models import ModelInfo
+from core.pulse import Pulse
 
 
 class ChatChange(Reply):

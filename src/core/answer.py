@@ -25,6 +25,8 @@ class Answer:
         self._asked_at = self._started
         self._first_at: float | None = None
         self._last_at: float | None = None
+        self._thought_at: float | None = None
+        self._thought_seconds: float | None = None
         self._deltas = 0
         self._reading = False
         self._end: Answered | None = None
@@ -97,6 +99,10 @@ class Answer:
         now = time.monotonic()
         self._deltas += 1
         self._last_at = now
+        if phase == "thinking":
+            self._thought_at = self._thought_at or now
+        if self._thought_at is not None and (phase == "thinking" or not self._content):
+            self._thought_seconds = now - self._thought_at
         if self._first_at is None:
             self._first_at = now
         if self._reading:
@@ -114,6 +120,9 @@ class Answer:
             tokens_per_second=self._rate(output),
             time_to_first_token_seconds=(
                 round(self._first_at - self._asked_at, 4) if self._first_at is not None else None
+            ),
+            reasoning_seconds=(
+                round(self._thought_seconds, 4) if self._thought_seconds is not None else None
             ),
             load_time_seconds=self._load_seconds,
             total_seconds=round(time.monotonic() - self._started, 4),

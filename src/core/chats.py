@@ -15,6 +15,8 @@ class TurnStats(Value):
     output_tokens: int | None = None
     tokens_per_second: float | None = None
     time_to_first_token_seconds: float | None = None
+    reasoning_seconds: float | None = None
+    """From the first thought to the first word of the answer."""
     load_time_seconds: float | None = None
     total_seconds: float | None = None
 

@@ -83,6 +83,7 @@ async def test_an_answer_is_kept_with_who_wrote_it_and_what_it_cost() -> None:
     assert message.stats is not None
     assert (message.stats.input_tokens, message.stats.output_tokens) == (12, 3)
     assert message.stats.load_time_seconds == 0.5
+    assert message.stats.reasoning_seconds is not None
 
 
 async def test_watchers_see_load_reading_thinking_writing_and_the_end_in_order() -> None:

@@ -13,35 +13,11 @@ from api.sse import HEADERS, MEDIA_TYPE
 from core.agents import Agent
 from core.errors import AgentNotFound
 from core.hardware import HardwareHistory, HardwareSnapshot
-from core.jobs import JobInfo
-from core.models import ProviderHealth
 from core.monitor import HardwareMonitor
-from core.value import Value
+from core.pulse import ChatPulse, Pulse
 from core.version import VERSION
 
 router = APIRouter()
-
-
-class ChatPulse(Value):
-    """What a screen showing this chat must know."""
-
-    id: str
-    revision: int
-    running_job_id: str | None
-
-
-class Pulse(Value):
-    """Everything that changes by itself, in one small answer."""
-
-    at: float
-    version: str
-    hardware: HardwareSnapshot | None
-    models_revision: int
-    chats_revision: int
-    providers: tuple[ProviderHealth, ...]
-    embedded_in_use: bool
-    jobs: tuple[JobInfo, ...]
-    chat: ChatPulse | None
 
 
 @router.get("/agents", tags=["agents"])

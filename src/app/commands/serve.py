@@ -6,7 +6,7 @@ import threading
 import webbrowser
 from argparse import Namespace
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI
 
@@ -28,7 +28,9 @@ def serve(arguments: Namespace) -> int:
             from app.page import mount_page
 
             app = create_app(settings)
-            return House(app=app, asgi=mount_page(app, own_url, settings.token))
+            return House(
+                app=app, asgi=mount_page(app, own_url, settings.token, root_path=_prefix(settings))
+            )
 
         return build
 
@@ -62,7 +64,9 @@ def gui(arguments: Namespace) -> int:
             app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
             app.add_api_route("/livez", _alive)
             app.add_api_route("/readyz", _alive)
-            return House(app=app, asgi=mount_page(app, api_url, settings.token))
+            return House(
+                app=app, asgi=mount_page(app, api_url, settings.token, root_path=_prefix(settings))
+            )
 
         return build
 
@@ -106,6 +110,11 @@ def _serve(
 
         run_server(settings, taken, building(settings, own_url), on_ready=welcome)
     return 0
+
+
+def _prefix(settings: Settings) -> str:
+    """What a proxy in front takes off each path, as the public address tells."""
+    return urlsplit(settings.public_url or "").path.rstrip("/")
 
 
 def _prepare_gradio(settings: Settings) -> None:
