@@ -16,6 +16,8 @@ from tests.frames import chunk_halves, ending
 from tests.sockets import EVENTS_HEAD, http_chunk, http_json, raw_server
 
 MODEL = "bench/numbered"
+# In markdown, tokens with this many between them carry a mark.
+MARK_EVERY = 5
 LAST_CHUNK = b"0\r\n\r\n"
 # Between the last stream's opening and the first token, so that starting is not measured as delay.
 SETTLE_SECONDS = 1.0
@@ -115,7 +117,7 @@ def _markdown(number: int) -> str:
         26: "\n\n```python\nvalue = ",
         34: "\n```\n\nThen `code` and ",
     }.get(place, "word ")
-    return f"{lead}§{number}§ " if number % 5 == 0 else lead
+    return f"{lead}§{number}§ " if number % MARK_EVERY == 0 else lead
 
 
 def _lists(count: int) -> dict[bytes, Any]:
