@@ -40,7 +40,7 @@ class _QuietServer(uvicorn.Server):
 
 @asynccontextmanager
 async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
-    """The app on a real socket of this loop; its base URL."""
+    """The app on a real socket of this loop, with WebSockets if it says so; its base URL."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
@@ -49,7 +49,7 @@ async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws="websockets-sansio" if getattr(app, "websocket", False) else "none",
             http="httptools",
             backlog=1024,
         )

@@ -39,7 +39,21 @@ def new_client(token: SecretStr | None = None) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
         trust_env=False,
+        middlewares=(_stay,),
     )
+
+
+async def _stay(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """The one request whose redirects aiohttp always follows must not carry our key elsewhere."""
+    response = await handler(request)
+    if response.status // 100 == 3 and aiohttp.hdrs.UPGRADE in request.headers:
+        response.close()
+        raise aiohttp.WSServerHandshakeError(
+            response.request_info, (), status=response.status, message="redirected"
+        )
+    return response
 
 
 def usable_token(token: SecretStr | None) -> SecretStr | None:

@@ -1,4 +1,4 @@
-"""LM Studio over HTTP: /v1, /api/v0 and /api/v1, whichever the server turns out to have."""
+"""LM Studio over its WebSockets and over HTTP, whichever parts the server turns out to have."""
 
 from infrastructure.providers.lmstudio.provider import LMStudioProvider
 

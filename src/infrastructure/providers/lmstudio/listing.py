@@ -35,8 +35,7 @@ async def list_models(server: Server, provider: str) -> list[ModelInfo]:
     except ProviderProtocolError:
         if not remembered:
             raise
-    # Another server, or another version, may have taken the place of the one we knew.
-    server.flavour = None
+    server.forget()
     return await _list(server, provider)
 
 

@@ -1,22 +1,40 @@
 """LM Studio, or the engine that speaks like it, as the core knows providers."""
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from pydantic import SecretStr
 
 from core.chat import ChatRequest, ChatStream
-from core.models import LoadEvent, LoadOptions, ModelInfo, ProviderHealth, ProviderKind
+from core.errors import DeskError
+from core.models import (
+    LoadEvent,
+    LoadOptions,
+    MemoryEstimate,
+    ModelInfo,
+    Processing,
+    ProviderHealth,
+    ProviderKind,
+)
 from infrastructure.http import clean_base_url, usable_token
+from infrastructure.providers.lmstudio import calls
+from infrastructure.providers.lmstudio.catalog import Catalog
 from infrastructure.providers.lmstudio.chat import stream_chat
 from infrastructure.providers.lmstudio.health import check_health
-from infrastructure.providers.lmstudio.listing import list_models
 from infrastructure.providers.lmstudio.loading import Loading
+from infrastructure.providers.lmstudio.problems import problem
 from infrastructure.providers.lmstudio.server import Server
+from infrastructure.providers.lmstudio.socket import CallRefused
+from infrastructure.providers.lmstudio.sockets import MethodMissing, Sockets
 from infrastructure.providers.lmstudio.wording import wording
 
 
 class LMStudioProvider:
-    """A Provider and a ModelLoader over HTTP. Raises BadParameter for an unusable address or token."""
+    """A Provider that also loads, estimates, counts and knows what is busy.
+
+    Everything works over HTTP alone; what LM Studio's WebSockets know better is asked there while
+    the server answers. Raises BadParameter for an unusable address or token.
+    """
 
     def __init__(
         self,
@@ -31,7 +49,9 @@ class LMStudioProvider:
         self._server = Server(
             clean_base_url(base_url), token=usable_token(token), wording=wording(kind)
         )
-        self._loading = Loading(self._server, name)
+        self._sockets = Sockets(self._server)
+        self._catalog = Catalog(self._server, self._sockets, name)
+        self._loading = Loading(self._server, self._sockets, self._catalog)
 
     @property
     def name(self) -> str:
@@ -50,7 +70,7 @@ class LMStudioProvider:
         return await check_health(self._server, self._name, self._kind)
 
     async def list_models(self) -> list[ModelInfo]:
-        return await list_models(self._server, self._name)
+        return await self._catalog.models()
 
     def stream_chat(self, request: ChatRequest) -> ChatStream:
         return stream_chat(self._server, request, self._kind)
@@ -58,13 +78,37 @@ class LMStudioProvider:
     def load_model(self, model_id: str, options: LoadOptions) -> AsyncGenerator[LoadEvent]:
         """Where a model is loaded already it is reported at once, and no second copy is made.
 
-        Real progress for language models on 0.4; estimated otherwise. Closing the generator closes
-        the connection; whether LM Studio then gives up a load is not documented, so list again.
+        Real progress, all options and a real cancel over WebSocket; without one real progress for
+        language models on 0.4, an estimate otherwise, and a BadParameter for options HTTP has not.
         """
         return self._loading.load(model_id, options)
 
     async def unload_instance(self, instance_id: str) -> None:
         await self._loading.unload(instance_id)
 
+    async def estimate_memory(self, model_id: str, options: LoadOptions) -> MemoryEstimate | None:
+        model = await self._catalog.find(model_id)
+        try:
+            return await calls.estimate(self._sockets, model.kind, model_id, options)
+        except MethodMissing:
+            return None
+        except CallRefused as error:
+            raise problem(error.error, self._server.wording) from error
+
+    async def processing(self, instance_id: str) -> Processing | None:
+        with suppress(MethodMissing, CallRefused, DeskError):
+            kind = await self._catalog.kind_of(instance_id)
+            if kind is not None:
+                return await calls.processing(self._sockets, kind, instance_id)
+        return None
+
+    async def count_tokens(self, instance_id: str, text: str) -> int | None:
+        with suppress(MethodMissing, CallRefused, DeskError):
+            kind = await self._catalog.kind_of(instance_id)
+            if kind is not None:
+                return await calls.count_tokens(self._sockets, kind, instance_id, text)
+        return None
+
     async def aclose(self) -> None:
+        await self._sockets.aclose()
         await self._server.aclose()

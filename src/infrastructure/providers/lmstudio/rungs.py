@@ -22,6 +22,9 @@ POLL_SECONDS = 0.5
 TOKEN_SECONDS = 5.0
 LOAD_SECONDS = 600.0
 
+# The load route's own options, by the names it has for them too.
+LOAD_ROUTE_TAKES = {"context_length", "flash_attention", "eval_batch_size", "parallel"}
+
 Progress = AsyncGenerator[LoadProgress]
 Landed = Callable[[], Coroutine[Any, Any, object]]
 
@@ -72,10 +75,8 @@ async def through_load_route(
     server: Server, model: ModelInfo, options: LoadOptions, estimates: LoadEstimates
 ) -> Progress:
     """/api/v1/models/load, which is silent until the model is there. Bodies are strict: no ttl."""
-    body: dict[str, Any] = {"model": model.id}
-    if options.context_length is not None:
-        body["context_length"] = options.context_length
-    call = _post(server, "/api/v1/models/load", body)
+    wanted = options.model_dump(include=LOAD_ROUTE_TAKES, exclude_none=True)
+    call = _post(server, "/api/v1/models/load", {"model": model.id} | wanted)
     async with aclosing(_estimated(call, model, estimates)) as events:
         async for progress in events:
             yield progress

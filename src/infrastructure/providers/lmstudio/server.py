@@ -9,13 +9,30 @@ import aiohttp
 import orjson
 from pydantic import SecretStr
 
-from core.errors import ProviderUnreachable
-from infrastructure.http import Reply, new_client, provider_errors, read_reply
+from core.errors import ProviderTimeout, ProviderUnreachable
+from infrastructure.http import (
+    MAX_BODY_BYTES,
+    NotHttp,
+    Reply,
+    new_client,
+    provider_errors,
+    read_reply,
+)
+from infrastructure.providers.lmstudio.socket import (
+    CLOSE_SECONDS,
+    CallSilent,
+    NoSocket,
+    Socket,
+    authenticated,
+    credentials,
+)
 from infrastructure.providers.lmstudio.wording import Wording
 
 Flavour = Literal["api/v1", "api/v0", "v1"]
 CONTROL_SECONDS = 10.0
 LOOK_SECONDS = 1.0
+# A silent peer is asked whether it still is there, by the protocol's own ping.
+PING_SECONDS = 20.0
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -27,6 +44,8 @@ class Server:
         self.wording = wording
         self.flavour: Flavour | None = None
         """What was detected; forgotten when the server stops answering, as after an upgrade."""
+        self.identity = 0
+        """Counts the servers that may have been at this address: grows with every `forget`."""
         self._token = token
         self._client: aiohttp.ClientSession | None = None
 
@@ -46,6 +65,29 @@ class Server:
             async with asyncio.timeout(seconds):
                 response = await self._request("POST", path, body)
         return Stream(self, response)
+
+    async def socket(self, namespace: str, *, seconds: float) -> Socket:
+        """A new authenticated WebSocket; the caller closes it. Raises SocketError or ProviderError."""
+        client = self._opened()
+        try:
+            with self.errors():
+                async with asyncio.timeout(seconds):
+                    ws = await client.ws_connect(
+                        f"{self.base_url}/{namespace}",
+                        heartbeat=PING_SECONDS,
+                        max_msg_size=MAX_BODY_BYTES,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                    )
+        except ProviderTimeout as error:
+            raise CallSilent(f"{namespace}: no WebSocket within {seconds:g} s") from error
+        except NotHttp as error:
+            raise NoSocket(f"{namespace} is no WebSocket") from error
+        return await authenticated(ws, credentials(self._token), seconds=seconds)
+
+    def forget(self) -> None:
+        """Another server, or another version, may have taken the place of the one we knew."""
+        self.flavour = None
+        self.identity += 1
 
     async def aclose(self) -> None:
         """Close what is open; a later call opens anew."""
@@ -68,16 +110,19 @@ class Server:
     async def _request(
         self, method: str, path: str, body: dict[str, Any] | None
     ) -> aiohttp.ClientResponse:
-        if self._client is None:
-            self._client = new_client(self._token)
         # A redirect is never followed: it would carry the token to another place.
-        return await self._client.request(
+        return await self._opened().request(
             method,
             self.base_url + path,
             data=None if body is None else orjson.dumps(body),
             headers=None if body is None else _JSON,
             allow_redirects=False,
         )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._client is None:
+            self._client = new_client(self._token)
+        return self._client
 
     @contextmanager
     def errors(self) -> Generator[None]:
@@ -86,7 +131,7 @@ class Server:
             with provider_errors(self.wording.who, url=self.base_url, hint=self.wording.start):
                 yield
         except ProviderUnreachable:
-            self.flavour = None
+            self.forget()
             raise
 
 
