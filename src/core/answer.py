@@ -9,6 +9,9 @@ from core.jobs import Job
 from core.leases import Lease
 from core.models import ModelInfo
 
+# Seconds; a shorter answer came in one piece, and says nothing about speed.
+SHORTEST_SPAN = 0.05
+
 
 class Answer:
     """Takes a provider's events; what has come so far is `content` and `reasoning`."""
@@ -133,7 +136,15 @@ class Answer:
         if self._first_at is None or self._last_at is None or output < 2:
             return None
         seconds = self._last_at - self._first_at
-        return round((output - 1) / seconds, 2) if seconds > 0 else None
+        if seconds < SHORTEST_SPAN:
+            return self._own_rate()
+        return round((output - 1) / seconds, 2)
+
+    def _own_rate(self) -> float | None:
+        """What the server says of its speed; for answers that arrive in one piece."""
+        timings = (self._end.raw_stats or {}).get("timings") if self._end else None
+        rate = timings.get("predicted_per_second") if isinstance(timings, dict) else None
+        return round(float(rate), 2) if isinstance(rate, int | float) else None
 
 
 def _joined(pieces: list[str]) -> str:

@@ -10,6 +10,7 @@ import { scrollToEnd } from './scroll.js';
 const draftName = (chatId = state.chatId) => `draft.${chatId ?? 'new'}`;
 let box = null;
 let draftOf = null;
+let problemCode = null;
 
 export async function startComposer() {
   await window.desk.part('composer');
@@ -21,7 +22,11 @@ export async function startComposer() {
   $('#compose-form').addEventListener('submit', (event) => { event.preventDefault(); if (busy()) stop(); else send(); });
   on('chat', onChat);
   on('live', paint);
-  on('offline', paint);
+  on('offline', () => {
+    // The notice above says the same, and goes by itself.
+    if (!state.offline && problemCode === 'server_unreachable') problem(null);
+    paint();
+  });
   on('ask', (asked) => ask(asked));
   on('starter', starter);
   fit();
@@ -59,6 +64,7 @@ function starter(text) {
 
 function problem(told) {
   const line = $('#send-problem');
+  problemCode = told?.code ?? null;
   line.hidden = !told;
   setText(line, told ? [told.message, told.hint].filter(Boolean).join(' ') : '');
 }

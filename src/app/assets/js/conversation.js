@@ -77,7 +77,7 @@ function onFacts(facts) {
   if (firstTime) tell('opened');
   tell('chat');
   tell('live');
-  if (ended) announce('The answer is complete.');
+  if (ended) announce(howItEnded(facts.rows.at(-1)));
   paintWelcome();
   requestAnimationFrame(dress);
 }
@@ -99,6 +99,10 @@ function onState(told) {
   state.live = { ...told, since: Date.now() - told.age * 1000 };
   if (was !== told.phase) announce(told.words);
   tell('live');
+}
+
+function howItEnded(row) {
+  return row?.problem?.message ?? row?.label ?? 'The answer is complete.';
 }
 
 function announce(words) { setText($('#announce'), words); }

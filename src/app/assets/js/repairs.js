@@ -17,6 +17,8 @@ function repair() {
     button.setAttribute('aria-label', 'Show or hide the thoughts');
   }
   for (const place of $$('#scroller .placeholder-content[role=complementary]')) place.removeAttribute('role');
+  // The text is there to be read; the label repeats it, with its entities shown.
+  for (const row of $$('#scroller [data-testid=user][aria-label], #scroller [data-testid=bot][aria-label]')) row.removeAttribute('aria-label');
   // Twenty updates a second must not be read out; the finished answer arrives once, above.
   const live = $('#live [role=log]');
   if (live && live.getAttribute('aria-live') !== 'off') live.setAttribute('aria-live', 'off');
