@@ -103,7 +103,7 @@ async def start_engine(
 async def wait_until(condition: Callable[[], object], *, seconds: float = DEADLINE) -> None:
     """Poll until true; fail at the deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - conditions about other processes
+        while not condition():
             await asyncio.sleep(0.02)
 
 

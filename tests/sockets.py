@@ -102,6 +102,62 @@ async def raw_server(
         server.close()
 
 
+class Passage:
+    """A way to a server on which WebSockets can fall silent without ending, as in a laptop's sleep."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._frozen: set[asyncio.Event] = set()
+        self._sockets: set[asyncio.Event] = set()
+
+    def freeze(self) -> None:
+        """Nothing passes any more on the WebSockets open now; new ones are not affected."""
+        self._frozen |= self._sockets
+
+    async def carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: asyncio.Event
+    ) -> None:
+        with suppress(ConnectionError):
+            while raw := await reader.read(65536):
+                if b"upgrade: websocket" in raw.lower():
+                    self._sockets.add(way)
+                if way in self._frozen:
+                    continue
+                writer.write(raw)
+                await writer.drain()
+        if way not in self._frozen:
+            writer.close()
+
+
+@asynccontextmanager
+async def passage(url: str) -> AsyncGenerator[Passage]:
+    """A passage to the server at this base URL."""
+    made = Passage()
+    port = int(url.rpartition(":")[2])
+    tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        way = asyncio.Event()
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((writer, far_writer))
+        tasks.add(asyncio.create_task(made.carry(reader, far_writer, way)))
+        tasks.add(asyncio.create_task(made.carry(far_reader, writer, way)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*(w.wait_closed() for w in writers), return_exceptions=True)
+
+
 def http_json(body: object) -> bytes:
     """A whole raw answer."""
     raw = orjson.dumps(body)

@@ -196,7 +196,7 @@ class SocketLMStudio(ScriptedLMStudio):
                 await connection.say(type="channelError", channelId=number, error=error)
                 return
             name = model.key if self.lies else model.load(self.context or _context(wanted))
-            info = {**self._info(model), "identifier": name, "contextLength": 1}
+            info = self._instance(model, name, 1)
             await message("loadSuccess" if once else "success", info=info)
             await connection.say(type="channelClose", channelId=number)
 
@@ -220,11 +220,15 @@ class SocketLMStudio(ScriptedLMStudio):
 
     def _instances(self, kind: str) -> list[dict[str, Any]]:
         return [
-            {**self._info(model), "identifier": name, "contextLength": context}
+            self._instance(model, name, context)
             for model in self.models.values()
             for name, context in model.instances.items()
             if model.type == kind
         ]
+
+    def _instance(self, model: ScriptedModel, name: str, context: int) -> dict[str, Any]:
+        more = {"instanceReference": f"ref-{name}", "ttlMs": None, "lastUsedTime": None}
+        return {**self._info(model), **more, "identifier": name, "contextLength": context}
 
     @staticmethod
     def _info(model: ScriptedModel) -> dict[str, Any]:
@@ -234,6 +238,13 @@ class SocketLMStudio(ScriptedLMStudio):
             "displayName": model.key.upper(),
             "sizeBytes": model.size_bytes,
             "paramsString": "4B",
+            "path": f"{model.key}.gguf",
+            "format": "gguf",
+            "publisher": "somebody",
+            "architecture": "qwen3",
+            "maxContextLength": model.max_context,
+            "vision": False,
+            "trainedForToolUse": True,
             "somethingNew": {},
         }
 

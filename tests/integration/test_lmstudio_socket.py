@@ -35,12 +35,13 @@ from infrastructure.providers.lmstudio import (
     LMStudioProvider,
     calls,
     loading,
+    server,
     socket,
     socket_load,
     sockets,
 )
 from tests.servers import TOKEN, Profile, ScriptedLMStudio, ScriptedModel
-from tests.sockets import free_port, serve, until
+from tests.sockets import free_port, passage, serve, until
 from tests.websocket_servers import SocketLMStudio
 
 pytestmark = pytest.mark.anyio
@@ -597,6 +598,26 @@ async def test_a_connection_unheard_for_long_is_not_trusted(
         monkeypatch.setattr(socket, "TRUST_SECONDS", 0.0)
         assert await provider.processing(KEY)
 
+    assert lm.opened("llm") == 2
+
+
+async def test_a_connection_that_fell_silent_ends_a_load_and_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "PING_SECONDS", 0.4)
+    lm = SocketLMStudio()
+    lm.load_may_go.clear()
+    async with serve(lm) as url, passage(url) as way:
+        provider = LMStudioProvider("lm", way.url)
+        running = asyncio.create_task(load(provider))
+        await until(lambda: lm.got("loadModel"))
+        way.freeze()
+        with pytest.raises(ProviderUnreachable):
+            await running
+        estimate = await provider.estimate_memory(KEY, LoadOptions())
+        await provider.aclose()
+
+    assert estimate
     assert lm.opened("llm") == 2
 
 

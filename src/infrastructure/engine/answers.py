@@ -16,7 +16,7 @@ from infrastructure.engine.stream_errors import Quirks, failure
 from infrastructure.engine.upstream import DONE, Answer
 from infrastructure.engine.wire import Json, event
 
-_STOP_REASONS: Final = {
+STOP_REASONS: Final = {
     "stop": "eosFound",
     "length": "maxPredictedTokensReached",
     "tool_calls": "toolCalls",
@@ -132,7 +132,7 @@ def extra_blocks(timings: Json, finish: str | None, waited: float | None, of: In
             "tokens_per_second": timings.get("predicted_per_second", 0.0),
             "time_to_first_token": round(waited or 0.0, 4),
             "generation_time": round(timings.get("predicted_ms", 0.0) / 1e3, 4),
-            "stop_reason": _STOP_REASONS.get(finish or "stop", "eosFound"),
+            "stop_reason": STOP_REASONS.get(finish or "stop", "eosFound"),
         },
         "model_info": {
             "arch": header.architecture,

@@ -45,3 +45,10 @@ class EngineConfig(Value):
     """A process whose end ends the engine."""
     announce: bool = False
     """Whether to write `{"url": …}` to stdout once listening, and to end when stdin does."""
+
+    @property
+    def required_token(self) -> str | None:
+        """What a client must bring; None: nothing."""
+        if self.token is None or self.profile == "0.3":
+            return None
+        return self.token.get_secret_value()

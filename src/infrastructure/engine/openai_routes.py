@@ -4,8 +4,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 
-import aiohttp
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -131,10 +129,10 @@ async def _embed(desk: Desk, stack: AsyncExitStack, body: Json) -> Response:
         "encoding_format": body.get("encoding_format", "float"),
     }
     try:
-        answer = await _call(desk, instance, "/v1/embeddings", asked)
+        answer = await upstream.exchange(desk.session, instance, "/v1/embeddings", asked)
     except ContextTooLong:
         asked["input"] = [await _cut(desk, instance, text) for text in texts]
-        answer = await _call(desk, instance, "/v1/embeddings", asked)
+        answer = await upstream.exchange(desk.session, instance, "/v1/embeddings", asked)
     used = answer.get("usage", {})
     return wire.reply(
         {
@@ -153,24 +151,11 @@ async def _cut(desk: Desk, instance: Instance, text: object) -> object:
     """The text's first tokens, as many as the context holds."""
     if not isinstance(text, str):
         return text
-    answer = await _call(desk, instance, "/tokenize", {"content": text, "add_special": False})
+    answer = await upstream.exchange(
+        desk.session, instance, "/tokenize", {"content": text, "add_special": False}
+    )
     tokens: list[int] = answer["tokens"]
     return tokens[: max(1, instance.context_length - _EDGE_TOKENS)]
-
-
-async def _call(desk: Desk, instance: Instance, path: str, body: Json) -> Json:
-    """One short exchange with the model's process. Raises a DeskError."""
-    try:
-        async with desk.session.post(
-            instance.child.url + path, json=body, headers=instance.child.headers
-        ) as response:
-            raw = await response.read()
-    except aiohttp.ClientError:
-        raise await upstream.ended(instance) from None
-    if response.status != 200:
-        raise upstream.refusal(instance, raw)
-    answer: Json = orjson.loads(raw)
-    return answer
 
 
 def _with_extras(whole: Json, got: answers.Gathered, instance: Instance) -> Response:

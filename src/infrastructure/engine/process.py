@@ -178,10 +178,19 @@ class ChildProcess:
     async def _read_complaints(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is None:
             return
+        rest = b""
         while chunk := await process.stderr.read(65536):
-            for line in chunk.decode("utf-8", "replace").splitlines():
-                self._complaints.append(line)
-                log.debug("llama_cpp", instance=self.settings.id, line=line)
+            # llama.cpp writes a line in pieces, so it may come in pieces.
+            *whole, rest = (rest + chunk).split(b"\n")
+            rest = rest[-_LINE_LIMIT:]
+            for line in whole:
+                self._complain(line)
+        self._complain(rest)
+
+    def _complain(self, raw: bytes) -> None:
+        if line := raw.decode("utf-8", "replace").strip():
+            self._complaints.append(line)
+            log.debug("llama_cpp", instance=self.settings.id, line=line)
 
     async def _wait(self, process: asyncio.subprocess.Process) -> None:
         self.exit_code = await process.wait()

@@ -15,6 +15,7 @@ Quirk = Literal[
     "guardrail-refuses",
     "evict-mid-answer",
     "load-lies",
+    "no-websocket",
 ]
 
 EXPLAINED: Final[dict[Quirk, str]] = {
@@ -35,6 +36,7 @@ EXPLAINED: Final[dict[Quirk, str]] = {
     "guardrail-refuses": "every load is refused as too large for the machine",
     "evict-mid-answer": "a load on demand ends the model before it though that one is answering",
     "load-lies": "a load reports success at once and loads nothing",
+    "no-websocket": "the WebSocket is refused, as by a proxy that passes only HTTP",
 }
 DEFAULT: Final[frozenset[Quirk]] = frozenset({"single-model-answers-any-name"})
 NAMES: Final[tuple[Quirk, ...]] = get_args(Quirk)

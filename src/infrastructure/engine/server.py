@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from infrastructure.engine import model_routes, native_chat, openai_routes, upstream, wire
 from infrastructure.engine.catalogue import Catalogue
@@ -24,6 +24,7 @@ from infrastructure.engine.config import EngineConfig
 from infrastructure.engine.desk import Desk
 from infrastructure.engine.guard import GREETING, Guard
 from infrastructure.engine.pool import Pool
+from infrastructure.engine.sdk.routes import routes as sdk_routes
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,9 @@ def run(config: EngineConfig) -> None:
             log_config=None,
             access_log=False,
             timeout_keep_alive=5,
+            ws="websockets-sansio",
+            ws_max_size=wire.MAX_BODY,
+            ws_per_message_deflate=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
             server_header=False,
         ),
@@ -127,14 +131,15 @@ def _lifespan(config: EngineConfig) -> Any:
     return lifespan
 
 
-def _routes(desk: Desk) -> list[Route]:
+def _routes(desk: Desk) -> list[BaseRoute]:
     def get(path: str, handler: wire.Handler) -> Route:
         return Route(path, handler, methods=["GET"])
 
     def post(path: str, handler: wire.Handler) -> Route:
         return Route(path, handler, methods=["POST"])
 
-    routes = [
+    routes: list[BaseRoute] = [
+        *sdk_routes(desk),
         get(GREETING, _greet),
         get("/v1/models", model_routes.openai_list(desk)),
         post("/v1/chat/completions", openai_routes.chat_completions(desk)),

@@ -5,7 +5,7 @@ once, closing a plain request does not.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -101,6 +101,23 @@ class Answer:
                     if "error" in data:
                         raise refusal(self.instance, line[6:])
                     yield data
+
+
+async def exchange(
+    session: aiohttp.ClientSession, instance: Instance, path: str, body: Mapping[str, object]
+) -> Json:
+    """One short question to a model's process. Raises a DeskError."""
+    try:
+        async with session.post(
+            instance.child.url + path, json=body, headers=instance.child.headers
+        ) as response:
+            raw = await response.read()
+    except aiohttp.ClientError:
+        raise await ended(instance) from None
+    if response.status != 200:
+        raise refusal(instance, raw)
+    answer: Json = orjson.loads(raw)
+    return answer
 
 
 def refusal(instance: Instance, raw: bytes) -> DeskError:

@@ -1,6 +1,7 @@
 """One WebSocket to one namespace of LM Studio: calls and channels by number, over one connection."""
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -234,7 +235,8 @@ class Socket:
         """A warning names no number: it means one of those that have heard nothing yet."""
         waiting: list[_Call | Channel] = list(self._calls.values())
         waiting += [channel for channel in self._channels.values() if not channel.heard]
-        meant = [one for one in waiting if one.endpoint in warning] or waiting
+        words = set(re.findall(r"\w+", warning))
+        meant = [one for one in waiting if one.endpoint in words] or waiting
         certain = len({one.endpoint for one in meant}) == 1
         for one in meant:
             one.put(CallWarned(warning, certain=certain))
