@@ -13,8 +13,16 @@ def header(what: str) -> str:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
         f"{what} · {time.strftime('%Y-%m-%d %H:%M')} · {os.cpu_count()} cores · "
-        f"Python {platform.python_version()} · load {load}"
+        f"Python {platform.python_version()} · load {load} · cpu pressure {_pressure()}"
     )
+
+
+def _pressure() -> str:
+    """How much of the last ten seconds somebody waited for a core; Linux alone tells."""
+    told = Path("/proc/pressure/cpu")
+    if not told.exists():
+        return "unknown"
+    return told.read_text().partition("avg10=")[2].partition(" ")[0] + " %"
 
 
 def family(pid: int) -> list[psutil.Process]:

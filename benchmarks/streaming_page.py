@@ -1,6 +1,7 @@
 """The real page in Chromium: whether paint keeps up with the model, in a chat that is already long.
 
     python -m benchmarks.streaming_page [--rate 200] [--tokens 2000] [--earlier 100] [--rounds 2]
+                                       [--slower 4]
 
 Every fifth token is a mark such as `§45§`. The upstream notes when it wrote each token; a probe in the
 page notes the first frame that shows each mark. Both read the machine's wall clock.
@@ -144,6 +145,10 @@ def _watch(
     page.wait_for_timeout(2000)
     page.evaluate(PROBE)
     page.get_by_role("textbox", name="Message").fill("Write it all.")
+    if given.slower != 1:
+        # Chromium's own way to play a weaker machine; the desk and the model keep their speed.
+        control = page.context.new_cdp_session(page)
+        control.send("Emulation.setCPUThrottlingRate", {"rate": given.slower})
     desk_before, browser_before = machine.cpu_seconds(desk.pid), browser_cpu_seconds()
     started = time.monotonic()
     page.keyboard.press("Enter")
@@ -207,12 +212,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--earlier", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--slower", type=float, default=1.0, help="slow the browser's CPU down")
     given = parser.parse_args()
-    print(
-        machine.header(
-            f"{given.tokens} markdown tokens at {given.rate:g}/s after {given.earlier} messages"
-        )
-    )
+    slower = f", browser {given.slower:g} times slower" if given.slower != 1 else ""
+    what = f"{given.tokens} markdown tokens at {given.rate:g}/s after {given.earlier} messages"
+    print(machine.header(what + slower))
     with chromium() as browser:
         show([answer_once(browser, given) for _ in range(given.rounds)])
     print(machine.header("end"))

@@ -9,8 +9,10 @@ from core.agents import Agent
 from core.jobs import JobService
 from core.library import ModelLibrary
 from core.monitor import HardwareMonitor
+from core.planner import Planner
 from core.ports import ChatStore
 from core.revisions import Revisions
+from core.swap import Swaps
 from core.turns import TurnService
 from core.watch import ProviderWatch
 
@@ -27,6 +29,8 @@ class Services:
     monitor: HardwareMonitor
     revisions: Revisions
     agents: dict[str, Agent]
+    planner: Planner
+    swaps: Swaps
 
 
 def _services(request: Request) -> Services:

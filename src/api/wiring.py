@@ -16,11 +16,14 @@ from api.starter import EngineWithStarter
 from core.builtin_agents import BUILTIN_AGENTS
 from core.jobs import JobService
 from core.library import ModelLibrary
+from core.loads import Loads
 from core.models import ProviderHealth
 from core.monitor import HardwareMonitor
+from core.planner import Planner
 from core.ports import ChatStore, HardwareProbe, Provider
 from core.revisions import Revisions
 from core.standby import LoadingProvider, StandbyProvider
+from core.swap import Swaps
 from core.turns import TurnService
 from core.watch import ProviderWatch
 from infrastructure.engine.launcher import EmbeddedEngine
@@ -53,21 +56,28 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             providers.append(standby)
         for provider in providers:
             stack.push_async_callback(provider.aclose)
-        library = ModelLibrary(providers, jobs)
+        monitor = HardwareMonitor(open_probe(settings.data_dir))
+        stack.callback(monitor.close)
+        loads = Loads(store.load_history, monitor)
+        stack.push_async_callback(loads.aclose)
+        library = ModelLibrary(providers, jobs, loads)
         if engine is not None:
             engine.library = library
         stack.push_async_callback(library.aclose)
         watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
-        monitor = HardwareMonitor(open_probe(settings.data_dir))
-        stack.callback(monitor.close)
         agents = {agent.id: agent for agent in BUILTIN_AGENTS}
         revisions = Revisions()
         turns = TurnService(store, library, jobs, agents, revisions)
         for task in (watch.run(), monitor.run()):
             await stack.enter_async_context(_background(task))
+        stack.push_async_callback(turns.aclose)
         stack.push_async_callback(jobs.aclose)
         await _first_look(watch)
-        yield Services(store, jobs, library, turns, watch, monitor, revisions, agents)
+        planner = Planner(library, loads, monitor, watch, store)
+        swaps = Swaps(library, loads, store)
+        yield Services(
+            store, jobs, library, turns, watch, monitor, revisions, agents, planner, swaps
+        )
 
 
 def open_probe(data_dir: Path) -> HardwareProbe:

@@ -15,3 +15,5 @@ class Agent(Value):
     starters: tuple[str, ...] = ()
     """Three first messages for an empty chat."""
     builtin: bool = False
+    strict: bool = False
+    """An answer from another model than the one asked for is a failure."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
-from core.chats import Message, MessageStatus, Problem, TurnStats
+from core.chats import Message, MessageStatus, ModelTruth, Problem, TurnStats
 from core.jobs import Job
 from core.leases import Lease
 from core.models import ModelInfo
@@ -43,6 +43,14 @@ class Answer:
     def reasoning(self) -> str:
         return _joined(self._reasoning)
 
+    @property
+    def truth(self) -> ModelTruth | None:
+        """Which model was asked and, as far as the server said so yet, which answered."""
+        truth = self.message.model
+        if truth is None or self._end is None:
+            return truth
+        return truth.model_copy(update={"answered": self._end.model_id})
+
     def begin(self, lease: Lease, job: Job) -> None:
         """The model is there and is about to be asked."""
         self._load_seconds = lease.load_seconds
@@ -53,6 +61,7 @@ class Answer:
                 update={
                     "instance_id": lease.instance.id,
                     "got_context": lease.instance.context_length,
+                    "quantization": lease.model.quantization,
                 }
             )
         self.message = self.message.model_copy(update={"model": truth})
@@ -83,9 +92,6 @@ class Answer:
     def end(self, status: MessageStatus, reason: str, problem: Problem | None = None) -> None:
         """Nothing more will come; `message` is now what is to be kept."""
         self.ended.set()
-        truth = self.message.model
-        if truth is not None and self._end is not None:
-            truth = truth.model_copy(update={"answered": self._end.model_id})
         self.message = self.message.model_copy(
             update={
                 "content": self.content,
@@ -93,7 +99,7 @@ class Answer:
                 "status": status,
                 "reason": reason,
                 "problem": problem,
-                "model": truth,
+                "model": self.truth,
                 "stats": self._stats(),
             }
         )

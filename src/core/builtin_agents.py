@@ -20,6 +20,7 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "Rewrite this e-mail so that it is shorter and friendlier: ",
         ),
         builtin=True,
+        strict=True,
     ),
     Agent(
         id="coding",
@@ -36,6 +37,7 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "Explain what this error message means and how to fix it: ",
         ),
         builtin=True,
+        strict=True,
     ),
     Agent(
         id="research",
@@ -52,6 +54,7 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "Make a reading plan to understand how vaccines are tested.",
         ),
         builtin=True,
+        strict=True,
     ),
     Agent(
         id="creative",
@@ -68,6 +71,7 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "Turn this idea into a poem of eight lines: ",
         ),
         builtin=True,
+        strict=True,
     ),
     Agent(
         id="analysis",
@@ -84,5 +88,6 @@ BUILTIN_AGENTS: tuple[Agent, ...] = (
             "Summarise this text in five points and one conclusion: ",
         ),
         builtin=True,
+        strict=True,
     ),
 )

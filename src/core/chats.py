@@ -3,9 +3,21 @@
 from typing import Literal
 
 from core.chat import Parameters, Role
+from core.models import ProcessingStatus
 from core.value import Value
 
 MessageStatus = Literal["done", "writing", "stopped", "failed", "interrupted"]
+StopState = Literal["idle", "busy", "unknown"]
+
+
+class StopProof(Value):
+    """What the model did after its answer was stopped and the connection to it closed."""
+
+    state: StopState
+    seconds: float | None = None
+    """How long after the stop it was idle, or was seen busy last."""
+    doing: ProcessingStatus | None = None
+    """What it still did, where it was busy."""
 
 
 class TurnStats(Value):
@@ -19,6 +31,8 @@ class TurnStats(Value):
     """From the first thought to the first word of the answer."""
     load_time_seconds: float | None = None
     total_seconds: float | None = None
+    stop_proof: StopProof | None = None
+    """Only of stopped answers; comes up to three seconds after the rest."""
 
 
 class ModelTruth(Value):
@@ -31,6 +45,18 @@ class ModelTruth(Value):
     instance_id: str | None = None
     asked_context: int | None = None
     got_context: int | None = None
+    quantization: str | None = None
+
+    @property
+    def other_answered(self) -> bool:
+        """Whether the server named another model than the one asked for.
+
+        Its key, its full name and the instance's id all count as the one asked for.
+        """
+        if self.answered is None:
+            return False
+        names = (self.asked, self.asked.partition(":")[2], self.instance_id or "")
+        return self.answered.casefold() not in {name.casefold() for name in names}
 
 
 class Problem(Value):

@@ -14,7 +14,7 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      ├ ProviderError           the other side
      │  ├ ProviderUnreachable, ProviderTimeout, ProviderNeedsToken, ProviderRejected, ProviderProtocolError
      │  ├ LoadFailed, LoadUnproven, UnloadUnproven
-     │  └ ModelCrashed, ModelUnloaded
+     │  └ ModelCrashed, ModelUnloaded, ModelMismatch
      ├ NotEnoughMemory         the machine
      └ StorageError            the disk
 """
@@ -218,6 +218,12 @@ class ModelUnloaded(ProviderError):
     """The model was taken out of memory while it was working."""
 
     code = "model_unloaded"
+
+
+class ModelMismatch(ProviderError):
+    """Another model answered than the one asked for."""
+
+    code = "model_mismatch"
 
 
 class NotEnoughMemory(DeskError):

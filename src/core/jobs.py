@@ -51,6 +51,10 @@ class JobInfo(Value):
     """When the phase began, Unix seconds."""
     ended_at: float | None = None
     last_event: int = 0
+    moved_at: float | None = None
+    """When anything happened last, Unix seconds."""
+    usual_seconds: float | None = None
+    """How long the load it is in took last time; None when that is not known."""
 
 
 class Job:
@@ -78,9 +82,10 @@ class Job:
         self._progress: float | None = None
         self._exact: bool | None = None
         self._stage: str | None = None
+        self._place: tuple[Phase, float | None, str | None] | None = None
         self._reason: str | None = None
         self._error: Problem | None = None
-        self._created_at = self._phase_at = time.time()
+        self._created_at = self._phase_at = self._moved_at = time.time()
         self._ended_at: float | None = None
         self._watchers: set[Bell] = set()
         self._task: asyncio.Task[None] | None = None
@@ -113,6 +118,7 @@ class Job:
             phase_at=self._phase_at,
             ended_at=self._ended_at,
             last_event=self.log.last,
+            moved_at=self._moved_at,
         )
 
     def emit(self, event_type: str, **data: Any) -> None:
@@ -136,6 +142,8 @@ class Job:
         """Say where the job is, for lists and late comers."""
         if phase != self._phase:
             self._phase, self._phase_at = phase, time.time()
+        if (phase, progress, stage) != self._place:
+            self._place, self._moved_at = (phase, progress, stage), time.time()
         self._progress, self._exact, self._stage = progress, exact, stage
 
     async def watch(
@@ -164,6 +172,7 @@ class Job:
             bell.close()
 
     def _wake(self) -> None:
+        self._moved_at = time.time()
         for bell in self._watchers:
             bell.ring()
 
@@ -246,6 +255,18 @@ class JobService:
             if (state is None or job.state == state) and (kind is None or job.kind == kind)
         ]
         return found[::-1]
+
+    def info(self, job: Job) -> JobInfo:
+        """The job as others see it, with what is known from earlier ones like it."""
+        info = job.info
+        if info.phase != "loading" or info.model_id is None:
+            return info
+        return info.model_copy(update={"usual_seconds": self._last_load_seconds(info.model_id)})
+
+    def _last_load_seconds(self, model_id: str) -> float | None:
+        loads = (job for job in self.list(state="done", kind="load") if job.model_id == model_id)
+        took = (job.result.get("load_time_seconds") for job in loads)
+        return next((float(seconds) for seconds in took if seconds), None)
 
     async def stop(self, job_id: str, *, state: JobState = "stopped", reason: str = "user") -> Job:
         """End a job early and wait until it has ended."""

@@ -1,12 +1,13 @@
 """ModelLibrary: every model of every provider, and the one door through which models come and go."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from core.errors import DeskError, LoadUnproven, ModelInUse, NotLoadable, ProviderNotFound
 from core.jobs import Job, JobService
 from core.leases import Lease, Leases
+from core.loads import Loads
 from core.models import Instance, Loaded, LoadOptions, LoadProgress, ModelInfo, ModelState
 from core.naming import NameIndex
 from core.ports import ModelLoader, Provider
@@ -23,7 +24,11 @@ FIRST_LOOK_GRACE = 0.12
 class ModelLibrary:
     """Lists, resolves, loads, unloads and lends models."""
 
-    def __init__(self, providers: Sequence[Provider], jobs: JobService) -> None:
+    def __init__(
+        self, providers: Sequence[Provider], jobs: JobService, loads: Loads | None = None
+    ) -> None:
+        """With `loads`, what each load took is remembered there."""
+        self._loads = loads
         self._shelves = {provider.name: Shelf(provider) for provider in providers}
         self._jobs = jobs
         self._locks = {provider.name: asyncio.Lock() for provider in providers}
@@ -71,7 +76,8 @@ class ModelLibrary:
         return [model for model in self._indexed().models if model.provider == provider]
 
     async def resolve(self, name: str) -> ModelInfo:
-        """The model of this full or bare name. Raises ModelNotFound, ModelAmbiguous.
+        """The model of this full or bare name. Raises ModelNotFound, ModelAmbiguous, or
+        what keeps its provider from answering.
 
         A hit in the cache costs microseconds; a miss asks the providers once more first.
         """
@@ -79,9 +85,12 @@ class ModelLibrary:
             return found
         await self._refresh(ACT_MAX_AGE)
         index = self._indexed()
-        if (found := index.find(name)) is None:
-            raise index.not_found(name)
-        return found
+        if (found := index.find(name)) is not None:
+            return found
+        provider = index.provider_of(name)
+        if provider is not None and (error := self._shelves[provider].error) is not None:
+            raise error  # whether the model is there nobody can say now
+        raise index.not_found(name)
 
     async def default_model(self) -> ModelInfo | None:
         """What to chat with when nobody said: a loaded model, else the first there is."""
@@ -96,14 +105,18 @@ class ModelLibrary:
 
     def start_load(self, model: ModelInfo, options: LoadOptions | None = None) -> Job:
         """A job that loads the model, or the one that already does."""
+        wanted = options or LoadOptions()
+        return self.start_load_by(model, lambda job: self.load_within(job, model, wanted))
+
+    def start_load_by(self, model: ModelInfo, work: Callable[[Job], Awaitable[None]]) -> Job:
+        """A job that loads the model by doing `work`, or the one that already loads it."""
         running = self._load_jobs.get(model.full_name)
         if running is not None and running.state == "running":
             return running
         job = Job("load", model_id=model.full_name)
         job.enter("queued")
         self._load_jobs[model.full_name] = job
-        wanted = options or LoadOptions()
-        return self._jobs.start(job, lambda job: self._load(job, model, wanted))
+        return self._jobs.start(job, work)
 
     def start_unload(self, model: ModelInfo, *, force: bool = False) -> Job:
         """A job that takes all instances of the model out of memory.
@@ -114,7 +127,8 @@ class ModelLibrary:
         self._refuse_if_leased(model, force=force)
         job = Job("unload", model_id=model.full_name)
         job.enter("unloading")
-        return self._jobs.start(job, lambda job: self._unload(job, model, force=force))
+        reason = "model_unloaded" if force else None
+        return self._jobs.start(job, lambda job: self._unload(job, model, interrupt=reason))
 
     @asynccontextmanager
     async def lease(self, model: ModelInfo, job: Job) -> AsyncGenerator[Lease]:
@@ -131,6 +145,11 @@ class ModelLibrary:
     def leased_by(self, model: ModelInfo) -> list[str]:
         """Chats that are being answered with this model right now."""
         return self._leases.chats(model)
+
+    async def until_free(self, model: ModelInfo) -> None:
+        """Return when the answers being written with it now have ended."""
+        for job_id in self._leases.jobs(model):
+            await self._jobs.get(job_id).ended.wait()
 
     async def aclose(self) -> None:
         await self._leases.aclose()
@@ -202,7 +221,8 @@ class ModelLibrary:
                 return listed
         raise self._indexed().not_found(model.full_name)
 
-    async def _load(self, job: Job, model: ModelInfo, options: LoadOptions) -> None:
+    async def load_within(self, job: Job, model: ModelInfo, options: LoadOptions) -> None:
+        """Load as a part of this job, whose result it becomes. Raises what keeps us from it."""
         loader = self._loader(model)
         job.emit("model_load.start", model_id=model.full_name)
         async with self._locks[model.provider]:
@@ -210,6 +230,7 @@ class ModelLibrary:
             if now.loaded:
                 self._report_loaded(job, model, now.instances[0], 0.0)
                 return
+            watch = self._loads.begin() if self._loads else None
             self._move(model, "loading")
             try:
                 loaded = await self._follow_load(job, loader, model, options)
@@ -221,6 +242,11 @@ class ModelLibrary:
                 raise LoadUnproven(
                     f"{model.provider} said {model.name} is loaded, but does not list it as loaded.",
                     hint="It may have been evicted at once. Look at the provider's own window.",
+                )
+            if self._loads is not None and watch is not None:
+                context = loaded.instance.context_length
+                self._loads.loaded(
+                    watch, model, options, context_length=context, seconds=loaded.seconds
                 )
             self._report_loaded(job, model, loaded.instance, loaded.seconds)
 
@@ -259,11 +285,26 @@ class ModelLibrary:
         job.enter("loading", 1.0)
         job.emit("model_load.end", **job.result)
 
-    async def _unload(self, job: Job, model: ModelInfo, *, force: bool) -> None:
+    async def _unload(self, job: Job, model: ModelInfo, *, interrupt: str | None) -> None:
+        taken = await self.take_out(model, interrupt=interrupt)
+        job.result = {
+            "model_id": model.full_name,
+            "instances": [instance.id for instance in taken],
+        }
+
+    async def take_out(
+        self, model: ModelInfo, *, interrupt: str | None = None
+    ) -> tuple[Instance, ...]:
+        """Take all instances of the model out of memory; those that were there.
+
+        Raises ModelInUse while answers are written with it, unless `interrupt` says for which
+        reason they end first.
+        """
         loader = self._loader(model)
         async with self._locks[model.provider]:
-            if force:
-                await self._interrupt_leases(model)
+            if interrupt is not None:
+                for job_id in self._leases.jobs(model):
+                    await self._jobs.stop(job_id, state="interrupted", reason=interrupt)
             self._refuse_if_leased(model, force=False)
             now = await self._current(model, max_age=0.0)
             self._move(model, "unloading")
@@ -273,11 +314,10 @@ class ModelLibrary:
             finally:
                 self._shelf(model.provider).forget()
                 self._move(model, None)
+                if self._loads is not None:
+                    self._loads.unloaded(model)
             await self._current(model, max_age=0.0)
-        job.result = {
-            "model_id": model.full_name,
-            "instances": [instance.id for instance in now.instances],
-        }
+        return now.instances
 
     def _refuse_if_leased(self, model: ModelInfo, *, force: bool) -> None:
         chats = self.leased_by(model)
@@ -289,10 +329,6 @@ class ModelLibrary:
             hint="Wait for the answer, stop it, or unload with force.",
             chats=chats,
         )
-
-    async def _interrupt_leases(self, model: ModelInfo) -> None:
-        for job_id in self._leases.jobs(model):
-            await self._jobs.stop(job_id, state="interrupted", reason="model_unloaded")
 
     async def _acquire(self, model: ModelInfo, job: Job) -> Lease:
         provider = self._shelf(model.provider).provider

@@ -153,3 +153,27 @@ class Processing(Value):
     status: ProcessingStatus
     queued: int = 0
     """Requests that wait for it."""
+
+
+class LoadRecord(Value):
+    """A load that went well on this machine."""
+
+    model_id: str
+    """Full name."""
+    context_length: int | None
+    seconds: float
+    gpu_bytes: tuple[int, ...] = ()
+    """By how much each GPU's memory in use grew; empty when not measured, or not on GPUs."""
+    ram_bytes: int | None = None
+    """The same for RAM, for a model that is not on GPUs."""
+    at: float
+    """Unix seconds."""
+
+    @property
+    def measured(self) -> bool:
+        return bool(self.gpu_bytes) or self.ram_bytes is not None
+
+    @property
+    def total_bytes(self) -> int:
+        """What it took, in GPUs or in RAM; 0 when not measured."""
+        return sum(self.gpu_bytes) or self.ram_bytes or 0

@@ -41,6 +41,15 @@ class HardwareMonitor:
             await self._sampled.wait_for(lambda: bool(self._samples))
             return self._samples[-1]
 
+    async def after(self, sample: HardwareSnapshot) -> HardwareSnapshot:
+        """The first sample that is newer than this one's successor: it began after this call."""
+        number, seen = 0, sample
+        async with self._sampled:
+            while number < 2:
+                await self._sampled.wait_for(lambda: self._samples[-1] is not seen)  # noqa: B023
+                number, seen = number + 1, self._samples[-1]
+        return seen
+
     @property
     def newest(self) -> HardwareSnapshot | None:
         """The newest sample, None before the first."""

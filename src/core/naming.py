@@ -51,7 +51,7 @@ class NameIndex:
         if closest:
             hint = f"Did you mean {' or '.join(closest)}?"
         elif self.models:
-            hint = "GET /api/v1/models/ lists what there is."
+            hint = "Pick one from the list of models."
         else:
             hint = "No provider serves any model at the moment."
         return ModelNotFound(

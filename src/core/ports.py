@@ -9,6 +9,7 @@ from core.hardware import HardwareSnapshot
 from core.models import (
     LoadEvent,
     LoadOptions,
+    LoadRecord,
     MemoryEstimate,
     ModelInfo,
     Processing,
@@ -175,6 +176,18 @@ class ChatStore(Protocol):
     async def count_by_status(self, status: MessageStatus) -> int: ...
 
     async def aclose(self) -> None: ...
+
+
+class LoadHistory(Protocol):
+    """What loads took, kept over restarts. Raises StorageError when the disk fails."""
+
+    async def add_load(self, record: LoadRecord) -> None:
+        """Keep it, and of its model and context only the last few."""
+        ...
+
+    async def loads(self, model_id: str) -> list[LoadRecord]:
+        """Those of this full name, newest first."""
+        ...
 
 
 class HardwareProbe(Protocol):

@@ -12,11 +12,12 @@ from core.models import (
     LoadEvent,
     LoadOptions,
     ModelInfo,
+    Processing,
     ProviderHealth,
     ProviderKind,
     ProviderState,
 )
-from core.ports import ModelLoader, Provider
+from core.ports import BusyTeller, ModelLoader, Provider
 
 
 class LocalEngine(Protocol):
@@ -100,6 +101,10 @@ class StandbyProvider:
 
     async def unload_instance(self, instance_id: str) -> None:
         await self._awake_provider().unload_instance(instance_id)
+
+    async def processing(self, instance_id: str) -> Processing | None:
+        provider: object = self._provider
+        return await provider.processing(instance_id) if isinstance(provider, BusyTeller) else None
 
     async def aclose(self) -> None:
         await self.rest()

@@ -18,6 +18,7 @@ from core.errors import (
     MessageEmpty,
     MessageTooLong,
     ModelCrashed,
+    ModelMismatch,
     ModelNotFound,
     ModelUnloaded,
     TurnRunning,
@@ -28,6 +29,7 @@ from core.library import ModelLibrary
 from core.models import ModelInfo
 from core.ports import ChatStore, Provider
 from core.revisions import Revisions
+from core.stopping import StopProofs
 from core.value import Value
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,11 @@ class TurnService:
         self._jobs = jobs
         self._agents = agents
         self._busy: set[str] = set()
+        self._proofs = StopProofs(store, library, revisions)
+
+    async def aclose(self) -> None:
+        """Give up looking whether stopped answers came to rest. The jobs have ended by now."""
+        await self._proofs.aclose()
 
     async def start(self, chat_id: str, draft: TurnDraft) -> StartedTurn:
         """Check everything, keep the question, start answering.
@@ -193,6 +200,8 @@ class TurnService:
         try:
             async with self._library.lease(plan.model, job) as lease:
                 await self._stream(job, plan, lease, answer)
+            if plan.agent.strict:
+                _refuse_another(answer.truth)
             answer.end("done", answer.finish_reason)
         except asyncio.CancelledError:
             state, reason = job.ending or ("interrupted", "server_stopped")
@@ -223,6 +232,8 @@ class TurnService:
             finally:
                 self._busy.discard(plan.chat.id)
                 self._revisions.touch(plan.chat.id)
+            # Begins behind the job's end, which the person who stopped waits for.
+            self._proofs.begin(answer.message, plan.model)
             job.result = {"message": answer.message.model_dump(mode="json")}
 
     async def _stream(self, job: Job, plan: _Plan, lease: Lease, answer: Answer) -> None:
@@ -291,6 +302,14 @@ def _message(chat_id: str, *, parent_id: str | None, role: str, content: str) ->
             "created_at": time.time(),
         }
     )
+
+
+def _refuse_another(truth: ModelTruth | None) -> None:
+    if truth is not None and truth.other_answered:
+        raise ModelMismatch(
+            f"{truth.asked} was asked, but {truth.answered} answered.",
+            hint="The text is kept. Load the model you want, then answer again.",
+        )
 
 
 def _unloaded(model: ModelInfo) -> Problem:

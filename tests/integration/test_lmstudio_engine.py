@@ -20,7 +20,7 @@ from core.chat import (
     Parameters,
     ReasoningDelta,
 )
-from core.errors import DeskError, LoadFailed, ModelNotFound, NotEnoughMemory, NotLoadable
+from core.errors import DeskError, LoadFailed, NotEnoughMemory, NotLoadable
 from core.models import Loaded, LoadEvent, LoadOptions, LoadProgress
 from infrastructure.providers.lmstudio import LMStudioProvider
 from tests import tinygguf
@@ -163,10 +163,10 @@ async def test_an_embedder_is_loaded_too(models: Path) -> None:
 
 async def test_a_damaged_file_fails_with_a_reason(models: Path) -> None:
     async with engine_with(models) as (engine, provider):
-        with pytest.raises((LoadFailed, ModelNotFound)) as caught:
+        with pytest.raises(LoadFailed) as caught:
             await load(provider, "truncated")
 
-        assert caught.value.message
+        assert "This file is damaged: the file is incomplete" in caught.value.message
         assert not engine.children()
 
 

@@ -2,7 +2,7 @@
 
 from app.live import LiveAnswer
 from app.replies import JobEvent
-from app.transcript import SHOWN, as_written, transcript
+from app.transcript import ASKED, SHOWN, as_written, transcript
 from core.chats import Message, ModelTruth, Problem, TurnStats
 from core.jobs import JobInfo
 
@@ -81,6 +81,21 @@ def test_a_long_chat_shows_its_end_until_asked_for_everything() -> None:
     assert (len(short.rows), short.hidden) == (SHOWN, SHOWN)
     assert short.rows[-1]["text"] == f"answer {SHOWN - 1}"
     assert transcript(long, everything=True).hidden == 0
+
+
+def test_the_few_tags_that_markdown_lacks_work_in_answers() -> None:
+    kept = "| a<br>b | H<sub>2</sub>O | <https://example.org/?a=1&b=2> |"
+    assert as_written(kept) == kept
+    assert as_written("<br onclick=x> <sub id=1>") == "&lt;br onclick=x> &lt;sub id=1>"
+    assert as_written("a<br>b", keep=ASKED) == "a&lt;br>b"
+
+
+def test_an_answer_and_its_thoughts_are_shown_as_written() -> None:
+    answer = message(1, "assistant", content="<img src=x>", reasoning="<b>hm</b>")
+    assert [entry["content"] for entry in transcript((answer,)).messages] == [
+        "&lt;b>hm&lt;/b>",
+        "&lt;img src=x>",
+    ]
 
 
 def test_what_a_person_wrote_is_shown_as_written() -> None:

@@ -21,6 +21,7 @@ from core.errors import (
 )
 from core.jobs import JobService
 from core.library import ModelLibrary
+from core.models import Instance
 from core.revisions import Revisions
 from core.turns import MAX_MESSAGE_CHARS, StartedTurn, TurnDraft, TurnService
 from tests.fakes import FakeProvider, FakeStore
@@ -50,8 +51,11 @@ class Bench:
         if not self.store.chats:
             await self.chat()
         chat_id = next(iter(self.store.chats))
-        wanted = TurnDraft.model_validate({"content": content, "model_id": "m", **draft})
-        return await self.turns.start(chat_id, wanted)
+        return await self.turns.start(chat_id, self.draft(content, **draft))
+
+    @staticmethod
+    def draft(content: str | None = "Hi", **draft: object) -> TurnDraft:
+        return TurnDraft.model_validate({"content": content, "model_id": "m", **draft})
 
     async def answer(self, content: str | None = "Hi", **draft: object) -> Message:
         turn = await self.ask(content, **draft)
@@ -203,6 +207,47 @@ async def test_a_refusal_is_a_failed_message_with_the_sentence() -> None:
     assert message.status == "failed"
     assert message.problem is not None
     assert message.problem.code == "provider_rejected"
+
+
+async def test_another_model_than_the_asked_one_fails_a_strict_agents_answer() -> None:
+    bench = Bench()
+    bench.provider.events = [MessageDelta("Hi"), Answered("stop", "stranger")]
+    message = await bench.answer()
+
+    assert (message.content, message.status, message.reason) == ("Hi", "failed", "model_mismatch")
+    assert message.problem is not None
+    assert "stranger answered" in message.problem.message
+    assert message.model is not None
+    assert message.model.answered == "stranger"
+
+
+@pytest.mark.parametrize("named", ["m", "M", "fake:m", None])
+async def test_any_name_of_the_asked_model_will_do(named: str | None) -> None:
+    bench = Bench()
+    bench.provider.events = [MessageDelta("Hi"), Answered("stop", named)]
+
+    assert (await bench.answer()).status == "done"
+
+
+async def test_the_id_of_the_instance_is_a_name_of_the_asked_model() -> None:
+    bench = Bench()
+    bench.provider.put_in_memory("m", Instance(id="mine", context_length=2048))
+    bench.provider.events = [MessageDelta("Hi"), Answered("stop", "mine")]
+
+    assert (await bench.answer()).status == "done"
+
+
+async def test_an_agent_that_is_not_strict_takes_any_answer() -> None:
+    bench = Bench()
+    relaxed = AGENTS["general"].model_copy(update={"id": "relaxed", "strict": False})
+    agents = {"relaxed": relaxed}
+    bench.turns = TurnService(bench.store, bench.library, bench.jobs, agents, bench.revisions)
+    bench.provider.events = [MessageDelta("Hi"), Answered("stop", "stranger")]
+    message = await bench.answer()
+
+    assert message.status == "done"
+    assert message.model is not None
+    assert message.model.other_answered
 
 
 async def test_a_load_that_fails_fails_the_turn_with_its_own_code() -> None:

@@ -18,13 +18,13 @@ async def list_jobs(
     desk: Desk, state: JobState | None = None, kind: JobKind | None = None
 ) -> list[JobInfo]:
     """Newest first."""
-    return [job.info for job in desk.jobs.list(state=state, kind=kind)]
+    return [desk.jobs.info(job) for job in desk.jobs.list(state=state, kind=kind)]
 
 
 @router.get("/{job_id}")
 async def read_job(job_id: str, desk: Desk) -> JobInfo:
     """One job."""
-    return desk.jobs.get(job_id).info
+    return desk.jobs.info(desk.jobs.get(job_id))
 
 
 @router.get("/{job_id}/events")

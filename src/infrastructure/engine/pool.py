@@ -140,6 +140,10 @@ class Pool:
             self._instances[instance.id] = instance
         except LoadFailed as error:
             log.warning("model_load_failed", instance=load.instance_id, reason=str(error))
+            if load.model.damage:
+                # What the file lacks is plainer than what llama.cpp stumbled over.
+                words = f"This file is damaged: {load.model.damage}. llama.cpp says: {error}"
+                raise LoadFailed(words) from error
             raise
         finally:
             self._loads.pop(load.instance_id, None)

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -45,4 +45,17 @@ messages = Table(
     Column("agent_id", String),
     Column("job_id", String),
     Column("created_at", Float, nullable=False),
+)
+
+loads = Table(
+    "loads",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("model_id", String, nullable=False),
+    Column("context_length", Integer),
+    Column("seconds", Float, nullable=False),
+    # One figure a GPU.
+    Column("gpu_bytes", JSON, nullable=False),
+    Column("ram_bytes", Integer),
+    Column("at", Float, nullable=False),
 )

@@ -15,6 +15,7 @@ from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.errors import ChatNotFound
 from infrastructure.storage import tree
 from infrastructure.storage.faults import storage_faults
+from infrastructure.storage.load_history import SqlLoadHistory
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
 from infrastructure.storage.schema import chats, messages
 from infrastructure.storage.search import matching, snippets, words_of
@@ -41,6 +42,8 @@ class SqlChatStore:
         self._clock = clock
         self._lock = Lock()
         self._texts = TextWriter(self._writer, self._lock)
+        self.load_history = SqlLoadHistory(engine, self._lock)
+        """What loads took, in the same file."""
 
     async def create_chat(
         self, *, title: str = "", agent_id: str | None = None, model_id: str | None = None

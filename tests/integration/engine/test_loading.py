@@ -117,17 +117,21 @@ async def test_native_bodies_are_strict(client: httpx.AsyncClient, body: dict, e
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
-    [("truncated", "not within the file bounds"), ("corrupt", "invalid magic characters")],
+    ("model", "damage", "reason"),
+    [
+        ("truncated", "the file is incomplete", "not within the file bounds"),
+        ("corrupt", "it is not a GGUF file", "invalid magic characters"),
+    ],
 )
-async def test_a_damaged_file_fails_with_llama_cpps_own_reason(
-    engine: RunningEngine, client: httpx.AsyncClient, model: str, reason: str
+async def test_a_damaged_file_fails_in_plain_words_and_with_llama_cpps_own_reason(
+    engine: RunningEngine, client: httpx.AsyncClient, model: str, damage: str, reason: str
 ) -> None:
     answer = await client.post(LOAD, json={"model": model})
     assert answer.status_code == 500
     error = answer.json()["error"]
     assert error["type"] == "model_load_failed"
-    assert error["message"].startswith(f"Failed to load LLM '{model}': Error: ")
+    words = f"Failed to load LLM '{model}': Error: This file is damaged: {damage}"
+    assert error["message"].startswith(words)
     assert reason in error["message"]
     answer = await client.post(CHAT, json={"model": model, "messages": HI})
     assert answer.status_code == 400

@@ -51,16 +51,18 @@ async def through_socket(
     Closing it cancels the load, waits up to 2 seconds for the server to give up, and unloads what
     came all the same; `left` returns when the server's list no longer shows the model.
     """
-    try:
-        channel = await sockets.channel(model.kind, endpoint, creation(endpoint, model, options))
-    except MethodMissing as error:
-        raise RungMissing from error
-    except CallRefused as error:
-        raise _refused(error, server) from error
+    wanted = creation(endpoint, model, options)
+    channel = await _opened(server, sockets, endpoint, model, wanted)
     done, highest = False, 0.0
     try:
-        while True:
+        try:
             message = await _next(server, sockets, channel, model, options)
+        except SocketLost:
+            # The connection was dead before, and nobody had noticed.
+            channel.forget()
+            channel = await _opened(server, sockets, endpoint, model, wanted)
+            message = await _next(server, sockets, channel, model, options, again=True)
+        while True:
             kind = message.get("type")
             if kind in ("success", "loadSuccess", "alreadyLoaded"):
                 done = True
@@ -70,6 +72,7 @@ async def through_socket(
             if kind in ("progress", "loadProgress"):
                 highest = max(highest, _fraction(message.get("progress")))
             yield LoadProgress(fraction=highest, exact=True, stage=_stage(message))
+            message = await _next(server, sockets, channel, model, options)
     finally:
         if done or channel.ended:
             channel.forget()
@@ -85,15 +88,35 @@ def creation(endpoint: Endpoint, model: ModelInfo, options: LoadOptions) -> dict
     return body if ttl is None else body | {idle: ttl}
 
 
+async def _opened(
+    server: Server, sockets: Sockets, endpoint: Endpoint, model: ModelInfo, wanted: dict[str, Any]
+) -> Channel:
+    try:
+        return await sockets.channel(model.kind, endpoint, wanted)
+    except MethodMissing as error:
+        raise RungMissing from error
+    except CallRefused as error:
+        raise _refused(error, server) from error
+
+
 async def _next(
-    server: Server, sockets: Sockets, channel: Channel, model: ModelInfo, options: LoadOptions
+    server: Server,
+    sockets: Sockets,
+    channel: Channel,
+    model: ModelInfo,
+    options: LoadOptions,
+    *,
+    again: bool = False,
 ) -> dict[str, Any]:
+    """The next message. Raises SocketLost only instead of the first, and not `again`."""
     first = not channel.heard
     try:
         message = await channel.receive(seconds=FIRST_WORD_SECONDS if first else LOAD_SECONDS)
     except CallRefused as error:
         raise _refused(error, server) from error
     except SocketLost as error:
+        if first and not again:
+            raise
         raise sockets.lost() from error
     except CallSilent as error:
         if first:

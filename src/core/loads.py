@@ -1,0 +1,144 @@
+"""Loads: what this machine learned from the loads it has seen, and which models we loaded ourselves."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from statistics import median
+
+from core.errors import StorageError
+from core.hardware import HardwareSnapshot
+from core.models import LoadOptions, LoadRecord, ModelInfo
+from core.monitor import HardwareMonitor
+from core.ports import LoadHistory
+
+log = logging.getLogger(__name__)
+
+# A model of which only this share shows as used memory was mapped from its file: the pages stay the
+# system's cache, and the difference says nothing.
+BELIEVED_SHARE = 0.25
+# How long after a load a sample of the machine may let us wait.
+SAMPLE_SECONDS = 5.0
+
+
+class LoadWatch:
+    """One load under way: how the machine was before it, and whether anything else moved since."""
+
+    def __init__(self, before: HardwareSnapshot | None, moves: int) -> None:
+        self.before = before
+        self.moves = moves
+
+
+class Loads:
+    """Measures our loads, remembers them, and answers what a model took the last times."""
+
+    def __init__(self, history: LoadHistory, monitor: HardwareMonitor) -> None:
+        self._history = history
+        self._monitor = monitor
+        self._moves = 0
+        self._ours: dict[str, LoadOptions] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+
+    # -- told by the library ---------------------------------------------------------------------
+
+    def begin(self) -> LoadWatch:
+        """A load begins."""
+        self._moves += 1
+        return LoadWatch(self._monitor.newest, self._moves)
+
+    def loaded(
+        self,
+        watch: LoadWatch,
+        model: ModelInfo,
+        options: LoadOptions,
+        *,
+        context_length: int | None,
+        seconds: float,
+    ) -> None:
+        """It ended well: remember it, with its memory once the machine was sampled again."""
+        self._ours.pop(model.full_name, None)  # the newest is last
+        self._ours[model.full_name] = options
+        record = LoadRecord(
+            model_id=model.full_name, context_length=context_length, seconds=seconds, at=0.0
+        )
+        task = asyncio.create_task(self._remember(watch, model, record), name="load history")
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    def unloaded(self, model: ModelInfo) -> None:
+        """It was taken out of memory by us."""
+        self._moves += 1
+        self._ours.pop(model.full_name, None)
+
+    # -- asked by the planner --------------------------------------------------------------------
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """Full names of the models this process loaded, the longest ago first."""
+        return tuple(self._ours)
+
+    def options_of(self, full_name: str) -> LoadOptions | None:
+        """What we loaded it with."""
+        return self._ours.get(full_name)
+
+    async def of(self, full_names: Iterable[str]) -> dict[str, list[LoadRecord]]:
+        """Remembered loads by model, the newest first. Without a disk nothing was learned."""
+        try:
+            return {name: await self._history.loads(name) for name in full_names}
+        except StorageError as error:
+            log.warning("what loads took could not be read: %s", error.message)
+            return {}
+
+    async def settled(self) -> None:
+        """Return when every load so far is written down."""
+        await asyncio.gather(*self._writing)
+
+    async def aclose(self) -> None:
+        for task in self._writing:
+            task.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _remember(self, watch: LoadWatch, model: ModelInfo, record: LoadRecord) -> None:
+        after = await self._next_sample()
+        found = record.model_copy(update={"at": after.at})
+        if watch.before is not None and watch.moves == self._moves:
+            found = found.model_copy(update=_grown(watch.before, after, model))
+        try:
+            await self._history.add_load(found)
+        except StorageError as error:
+            log.warning("what a load took could not be kept: %s", error.message)
+
+    async def _next_sample(self) -> HardwareSnapshot:
+        """A sample begun after now; the newest there is if none comes."""
+        newest = await self._monitor.latest()
+        try:
+            async with asyncio.timeout(SAMPLE_SECONDS):
+                return await self._monitor.after(newest)
+        except TimeoutError:
+            return newest
+
+
+def _grown(
+    before: HardwareSnapshot, after: HardwareSnapshot, model: ModelInfo
+) -> dict[str, object]:
+    """By how much the memory in use grew, as far as that can be the model."""
+    gpus = tuple(
+        max(0, (new.memory_used or 0) - (old.memory_used or 0))
+        for old, new in zip(before.gpus, after.gpus, strict=False)
+    )
+    believed = int((model.size_bytes or 1) * BELIEVED_SHARE)
+    if sum(gpus) >= believed:
+        return {"gpu_bytes": gpus}
+    ram = after.memory_used - before.memory_used
+    return {"ram_bytes": ram} if ram >= believed else {}
+
+
+def learned(records: list[LoadRecord], context_length: int | None) -> LoadRecord | None:
+    """The middle of the measured loads with this context, or of any if none had it."""
+    measured = [record for record in records if record.measured]
+    same = [each for each in measured if each.context_length == context_length]
+    if not (chosen := same or measured):
+        return None
+    middle = median([each.total_bytes for each in chosen])
+    return min(chosen, key=lambda each: abs(each.total_bytes - middle))

@@ -1,0 +1,115 @@
+"""Swaps: one model out, another in; and the old one back if the new one fails."""
+
+import asyncio
+from collections.abc import Sequence
+from copy import copy
+from typing import Literal, NamedTuple
+
+from core.errors import DeskError, ModelInUse
+from core.jobs import Job
+from core.library import ModelLibrary
+from core.loads import Loads
+from core.models import Instance, LoadOptions, ModelInfo
+from core.plan import joined
+from core.planner import chat_title
+from core.ports import ChatStore
+
+When = Literal["idle", "now"]
+
+
+class _Taken(NamedTuple):
+    """A model taken out of memory, and how it comes back."""
+
+    model: ModelInfo
+    options: LoadOptions
+
+
+class Swaps:
+    """Starts swaps. Each is a load job, so whoever wants the new model waits for it."""
+
+    def __init__(self, library: ModelLibrary, loads: Loads, store: ChatStore) -> None:
+        self._library = library
+        self._loads = loads
+        self._store = store
+
+    def start(
+        self, model: ModelInfo, unload: Sequence[ModelInfo], *, when: When, options: LoadOptions
+    ) -> Job:
+        """A job that unloads these and loads the model, or the job that already loads it.
+
+        With `idle` it waits for the answers being written with them; with `now` those end as
+        interrupted, because of `model_changed`. If the load fails, or is stopped, they come back.
+        """
+        going = [each for each in unload if each.full_name != model.full_name]
+        return self._library.start_load_by(
+            model, lambda job: self._swap(job, model, going, when=when, options=options)
+        )
+
+    async def _swap(
+        self,
+        job: Job,
+        model: ModelInfo,
+        going: Sequence[ModelInfo],
+        *,
+        when: When,
+        options: LoadOptions,
+    ) -> None:
+        taken: list[_Taken] = []
+        try:
+            if when == "idle":
+                # All must be idle before the first one goes: until then nothing has changed.
+                for each in going:
+                    await self._wait(job, each)
+            for each in going:
+                await self._take_out(job, each, taken, when=when)
+            await self._library.load_within(job, model, options)
+        except asyncio.CancelledError:
+            if job.ending is not None and job.ending[1] != "server_stopped":
+                for old in taken:
+                    self._library.start_load(old.model, old.options)
+            raise
+        except DeskError as error:
+            if not taken:
+                raise
+            told = copy(error)  # the error itself may be kept elsewhere
+            told.hint = f"{error.hint} {await self._bring_back(job, taken)}".strip()
+            raise told from error
+
+    async def _wait(self, job: Job, model: ModelInfo) -> None:
+        while chats := self._library.leased_by(model):
+            titles = joined([f"“{await chat_title(self._store, each)}”" for each in chats])
+            answers = "the answer" if len(chats) == 1 else "the answers"
+            job.enter("queued", stage=f"waiting for {answers} in {titles} to end")
+            await self._library.until_free(model)
+
+    async def _take_out(
+        self, job: Job, model: ModelInfo, taken: list[_Taken], *, when: When
+    ) -> None:
+        ours = self._loads.options_of(model.full_name) or LoadOptions()
+        instances: tuple[Instance, ...] | None = None
+        while instances is None:
+            job.enter("unloading", stage=f"taking {model.name} out of memory")
+            try:
+                instances = await self._library.take_out(
+                    model, interrupt="model_changed" if when == "now" else None
+                )
+            except ModelInUse:  # an answer began meanwhile
+                await self._wait(job, model)
+        for instance in instances[:1]:
+            context = instance.context_length
+            taken.append(_Taken(model, ours.model_copy(update={"context_length": context})))
+
+    async def _bring_back(self, job: Job, taken: Sequence[_Taken]) -> str:
+        """Load them again; a sentence on how that went."""
+        names = joined([old.model.name for old in taken])
+        job.enter("loading", stage=f"bringing {names} back")
+        loads = [self._library.start_load(old.model, old.options) for old in taken]
+        for load in loads:
+            await load.ended.wait()
+        pairs = list(zip(taken, loads, strict=True))
+        back = [old.model.name for old, load in pairs if load.state == "done"]
+        gone = [old.model.name for old, load in pairs if load.state != "done"]
+        said = [f"{joined(back)} {'is' if len(back) == 1 else 'are'} loaded again."] if back else []
+        if gone:
+            said.append(f"{joined(gone)} could not be loaded again.")
+        return " ".join(said)
