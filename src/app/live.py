@@ -5,7 +5,7 @@ from typing import Any
 
 from app import wording
 from app.replies import JobEvent
-from app.transcript import ChatbotMessage, thought
+from app.transcript import ChatbotMessage, as_written, thought
 from core.jobs import JobInfo
 
 # Speed is that of the last two seconds, so a pause shows.
@@ -85,7 +85,7 @@ class LiveAnswer:
             thinking = not self.content
             entries.append(thought(self.reasoning, title=self._title(thinking), thinking=thinking))
         if self.content:
-            entries.append({"role": "assistant", "content": self.content})
+            entries.append({"role": "assistant", "content": as_written(self.content)})
         return entries
 
     def _title(self, thinking: bool) -> str:

@@ -15,8 +15,12 @@ from core.chats import Message
 SHOWN = 100
 
 # Fenced blocks and code spans: Markdown shows their `<` as it is.
-CODE = re.compile(
-    r"(^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\2[`~]*[ \t]*$|\Z)|(`+)(?!`).+?(?<!`)\3(?!`))", re.S | re.M
+CODE = r"(?:^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)|(`+)(?!`).+?(?<!`)\2(?!`))"
+ASKED = re.compile(CODE, re.S | re.M)
+# In an answer also addresses in angle brackets, and the few tags Markdown has no sign for: models
+# write `<br>` in cells of tables. None of them can carry anything.
+ANSWERED = re.compile(
+    CODE + r"|<(?:https?://|mailto:)[^\s<>\"']+>|</?(?:br|sub|sup|kbd)\s?/?>", re.S | re.M | re.I
 )
 
 
@@ -58,12 +62,12 @@ def transcript(messages: tuple[Message, ...], *, everything: bool = False) -> Tr
 
 def _entries(message: Message) -> list[ChatbotMessage]:
     if message.role == "user":
-        return [{"role": "user", "content": as_written(message.content)}]
+        return [{"role": "user", "content": as_written(message.content, keep=ASKED)}]
     entries: list[ChatbotMessage] = []
     if message.reasoning:
         entries.append(thought(message.reasoning, title=_thought_title(message), thinking=False))
     if message.content or not entries:
-        entries.append({"role": "assistant", "content": message.content})
+        entries.append({"role": "assistant", "content": as_written(message.content)})
     return entries
 
 
@@ -77,18 +81,18 @@ def thought(text: str, *, title: str, thinking: bool) -> ChatbotMessage:
     status = "pending" if thinking else "done"
     return {
         "role": "assistant",
-        "content": text,
+        "content": as_written(text),
         "metadata": {"title": title, "status": status},
     }
 
 
-def as_written(text: str) -> str:
-    """A person's text with its `<` and `&` kept visible instead of taken for HTML."""
+def as_written(text: str, *, keep: re.Pattern[str] = ANSWERED) -> str:
+    """A foreign text with its `<` and `&` kept visible instead of taken for HTML."""
     parts = []
     end = 0
-    for code in CODE.finditer(text):
-        parts += [_escaped(text[end : code.start()]), code.group(0)]
-        end = code.end()
+    for kept in keep.finditer(text):
+        parts += [_escaped(text[end : kept.start()]), kept.group(0)]
+        end = kept.end()
     return "".join([*parts, _escaped(text[end:])])
 
 

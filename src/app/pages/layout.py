@@ -1,4 +1,4 @@
-"""The page's one Gradio Blocks: where each part stands, and the two events that fill it."""
+"""The page's one Gradio Blocks: where each part stands, and the events that fill it."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ HTML = Path(__file__).parent.parent / "assets" / "html"
 MOUNT = "window.desk.mount('{name}', element)"
 BRIDGE = (
     "window.desk.mount('bridge', element, {"
-    "show: (d) => trigger('show', d), choices: (d) => trigger('choices', d)})"
+    "show: (d) => trigger('show', d), follow: (d) => trigger('follow', d), "
+    "choices: (d) => trigger('choices', d)})"
 )
 WATCH = "window.desk.mount('{name}', element); watch('value', () => window.desk.hear('{name}', props.value))"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -49,7 +50,15 @@ def desk_blocks(client: DeskClient) -> Any:
         bridge.show(
             view.show,
             None,
-            [history, live, facts, state],
+            [history, live, facts],
+            trigger_mode="multiple",
+            concurrency_limit=None,
+            **QUIET,
+        )
+        bridge.follow(
+            view.follow,
+            None,
+            [live, state],
             trigger_mode="multiple",
             concurrency_limit=None,
             **QUIET,

@@ -1,7 +1,9 @@
-"""Showing a chat: one Gradio event that paints a conversation and follows its running answer.
+"""Showing a chat: one Gradio event paints a conversation, another follows its running answer.
 
-The browser triggers it to open a chat, after sending, and whenever the pulse says that the chat
-moved on. The API owns the answer, so leaving a chat only ends the watching.
+The browser triggers the first to open a chat, after sending, whenever the pulse says that the chat
+moved on, and when the second has come to the answer's end. They are two because with each update
+the browser goes through all that an event may change: a hundred finished messages cost more than
+the answer itself. The API owns the answer, so leaving a chat only ends the watching.
 """
 
 import asyncio
@@ -32,27 +34,29 @@ Update = dict[Any, Any]
 
 
 class Tabs:
-    """Which view each tab shows now, so that an older one's painting ends."""
+    """Which view of which chat each tab shows now, so that an older one's painting ends."""
 
     def __init__(self) -> None:
-        self._views: OrderedDict[str, int] = OrderedDict()
+        self._shown: OrderedDict[str, tuple[int, str | None]] = OrderedDict()
 
-    def open(self, tab: str, view: int) -> None:
-        """This tab shows this view from now on."""
-        self._views[tab] = view
-        self._views.move_to_end(tab)
-        while len(self._views) > TABS_REMEMBERED:
-            self._views.popitem(last=False)
+    def open(self, tab: str, view: int, chat_id: str | None) -> bool:
+        """This tab shows this view from now on; whether it is of the chat shown before."""
+        _, before = self._shown.get(tab, (0, None))
+        self._shown[tab] = view, chat_id
+        self._shown.move_to_end(tab)
+        while len(self._shown) > TABS_REMEMBERED:
+            self._shown.popitem(last=False)
+        return before == chat_id
 
     def shows(self, tab: str, view: int) -> bool:
-        return self._views.get(tab) == view
+        return self._shown.get(tab, (None, None))[0] == view
 
 
 class ChatView:
-    """The event handler.
+    """The event handlers.
 
-    Its outputs: the finished rows, the answer being written, the facts of both, and how far the
-    answer is.
+    Their outputs: the finished rows, the answer being written and the facts of both; the answer
+    being written and how far it is.
     """
 
     def __init__(
@@ -65,49 +69,50 @@ class ChatView:
         self._state = state
         self._tabs = Tabs()
 
-    async def show(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[Update]:
-        """Paint the chat of `event`; follow its answer until it ends or the tab shows another."""
+    async def show(self, event: gr.EventData, request: gr.Request) -> Update:
+        """Paint the chat of `event`, without the answer being written in it."""
         chat_id: str | None = getattr(event, "chat_id", None)
         view = int(getattr(event, "view", 0))
         everything = bool(getattr(event, "everything", False))
         tab = str(request.session_hash)
-        self._tabs.open(tab, view)
+        same = self._tabs.open(tab, view, chat_id)
+        if chat_id is None:
+            return {self._history: [], self._live: [], self._facts: {"view": view, "chat": None}}
         try:
-            async with aclosing(self._paint(chat_id, view, everything=everything)) as updates:
+            update, running = await self._conversation(chat_id, view, everything=everything)
+            if not (same and running):
+                update[self._live] = []
+        except DeskError as error:
+            update = self._failed(chat_id, view, error)
+        # The update of a view that the tab has left would be painted into the next one.
+        return update if self._tabs.shows(tab, view) else _nothing(update)
+
+    async def follow(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[Update]:
+        """Paint the answer of the job of `event` until it ends or the tab shows another view."""
+        job_id = str(getattr(event, "job_id", ""))
+        view = int(getattr(event, "view", 0))
+        tab = str(request.session_hash)
+        end: dict[str, Any] = {"view": view, "job_id": job_id, "ended": True}
+        try:
+            async with aclosing(self._watch(job_id, view)) as updates:
                 async for update in updates:
                     if not self._tabs.shows(tab, view):
                         break
                     yield update
+        except JobNotFound:
+            pass  # as after a restart of the server: the chat itself says how it ended
         except DeskError as error:
-            yield self._failed(chat_id, view, error)
+            end["problem"] = _problem(error)
+        if self._tabs.shows(tab, view):
+            yield {self._state: end}
         # Gradio repeats the last update when the generator ends, which by then may be another
         # chat's place: the last one must change nothing.
-        yield {self._facts: gr.skip()}
-
-    async def _paint(
-        self, chat_id: str | None, view: int, *, everything: bool
-    ) -> AsyncGenerator[Update]:
-        if chat_id is None:
-            yield {self._history: [], self._live: [], self._facts: {"view": view, "chat": None}}
-            return
-        followed: set[str] = set()
-        while True:
-            update, job_id = await self._conversation(chat_id, view, everything=everything)
-            following = job_id is not None and job_id not in followed
-            if following:
-                update.pop(self._live)
-            yield update
-            if job_id is None or not following:
-                return
-            followed.add(job_id)
-            async with aclosing(self._follow(job_id, view)) as updates:
-                async for update in updates:
-                    yield update
+        yield {self._state: gr.skip()}
 
     async def _conversation(
         self, chat_id: str, view: int, *, everything: bool
-    ) -> tuple[Update, str | None]:
-        """Everything finished, and the job of an answer under way."""
+    ) -> tuple[Update, bool]:
+        """Everything finished, and whether an answer is under way."""
         # The pulse first: what changes after it is seen as a newer revision.
         pulse = await self._client.pulse(chat_id)
         conversation = await self._client.conversation(chat_id)
@@ -123,30 +128,20 @@ class ChatView:
             "everything": everything,
             "job_id": job_id,
         }
-        return {self._history: told.messages, self._live: [], self._facts: facts}, job_id
-
-    async def _follow(self, job_id: str, view: int) -> AsyncGenerator[Update]:
-        """Updates of the live answer alone, at most 20 a second.
-
-        Ends early when the job is gone, as after a restart of the server.
-        """
-        try:
-            async with aclosing(self._watch(job_id, view)) as updates:
-                async for update in updates:
-                    yield update
-        except JobNotFound:
-            return
+        return {self._history: told.messages, self._facts: facts}, job_id is not None
 
     async def _watch(self, job_id: str, view: int) -> AsyncGenerator[Update]:
+        """Updates of the answer, at most 20 a second. Raises JobNotFound for one that is gone."""
         answer = LiveAnswer(await self._client.job(job_id))
         stated, said = 0.0, ""
         async with aclosing(_batches(self._client, job_id)) as batches:
             async for batch in batches:
                 for event in batch:
                     answer.take(event)
-                if answer.ended is not None:
-                    return
                 update: Update = {self._live: answer.messages()}
+                if answer.ended is not None:
+                    yield update
+                    return
                 state = answer.state()
                 if state["words"] != said or time.monotonic() - stated >= STATE_SECONDS:
                     stated, said = time.monotonic(), state["words"]
@@ -157,11 +152,19 @@ class ChatView:
         facts = {
             "view": view,
             "chat": {"id": chat_id},
-            "problem": {"code": error.code, "message": error.message, "hint": error.hint},
+            "problem": _problem(error),
         }
         if isinstance(error, ChatNotFound):
             return {self._history: [], self._live: [], self._facts: facts}
         return {self._facts: facts}
+
+
+def _problem(error: DeskError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def _nothing(update: Update) -> Update:
+    return dict.fromkeys(update, gr.skip())
 
 
 async def _batches(client: DeskClient, job_id: str) -> AsyncGenerator[list[JobEvent]]:

@@ -6,6 +6,7 @@ import { fail, toast } from './toasts.js';
 import { scrollToEnd } from './scroll.js';
 
 let bridge = null;
+let ended = null;
 
 export async function startConversation() {
   ({ extra: bridge } = await window.desk.part('bridge'));
@@ -63,11 +64,12 @@ function onFacts(facts) {
   if (facts.problem) { onProblem(facts); return; }
   if (facts.chat === null) { tell('chat'); paintWelcome(); return; }
   const firstTime = state.chat === null;
-  const ended = state.live && !facts.job_id;
+  const complete = state.live && !facts.job_id;
   Object.assign(state, {
     chat: facts.chat, rows: facts.rows, hidden: facts.hidden, revision: facts.revision, parameters: facts.chat.parameters ?? {},
   });
   if (facts.job_id) {
+    bridge.follow({ job_id: facts.job_id, view: state.view });
     if (state.live?.job_id !== facts.job_id) state.live = { job_id: facts.job_id, phase: 'queued', words: 'Starting', since: Date.now() };
   } else {
     state.live = null;
@@ -77,7 +79,7 @@ function onFacts(facts) {
   if (firstTime) tell('opened');
   tell('chat');
   tell('live');
-  if (ended) announce(howItEnded(facts.rows.at(-1)));
+  if (complete) announce(howItEnded(facts.rows.at(-1)));
   paintWelcome();
   requestAnimationFrame(dress);
 }
@@ -95,6 +97,13 @@ function onProblem(facts) {
 
 function onState(told) {
   if (!told || told.view !== state.view || !state.live || told.job_id !== state.live.job_id) return;
+  if (told.problem) { onProblem(told); return; }
+  if (told.ended) {
+    // A chat that still calls it running is asked again, but not without a pause.
+    if (told.job_id === ended) setTimeout(reattach, 500); else reattach();
+    ended = told.job_id;
+    return;
+  }
   const was = state.live.phase;
   state.live = { ...told, since: Date.now() - told.age * 1000 };
   if (was !== told.phase) announce(told.words);
