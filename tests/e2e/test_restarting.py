@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import Open
 from tests.e2e.running import Desk, Studio
-from tests.e2e.screen import AWAY, Screen, numbers
+from tests.e2e.screen import AWAY, numbers
 from tests.servers import ScriptedLMStudio
 
 SILENT = "server does not answer"
