@@ -5,7 +5,7 @@ and hint; a server that does not answer is `ServerUnreachable`.
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -22,8 +22,11 @@ from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.jobs import JobInfo
+from core.memory_map import MemoryMap
 from core.models import ModelInfo, ProviderHealth
+from core.plan import SwapPlan
 from core.pulse import Pulse
+from core.swap import When
 
 T = TypeVar("T")
 
@@ -103,6 +106,18 @@ class DeskClient:
         """Unload, and return when a re-read no longer shows it."""
         asked = {"model_id": model_id, "force": force}
         return await self._send(Acted, "POST", "/models/unload", asked, timeout=PATIENT)
+
+    async def load_plan(self, model_id: str) -> SwapPlan:
+        """What loading this model would need, and what would have to go for it."""
+        return await self._get(SwapPlan, "/models/plan", model_id=model_id)
+
+    async def memory_map(self) -> MemoryMap:
+        return await self._get(MemoryMap, "/models/memory")
+
+    async def start_swap(self, model_id: str, *, unload: Sequence[str], when: When) -> JobInfo:
+        """Begin to unload some and load one; its job says how it goes."""
+        asked = {"model_id": model_id, "unload": list(unload), "when": when}
+        return await self._send(JobInfo, "POST", "/models/swap", asked)
 
     # Chats
 

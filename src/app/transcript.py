@@ -14,6 +14,9 @@ from core.chats import Message
 # More rows than this are asked for with "Show earlier": a long page makes each update slow.
 SHOWN = 100
 
+# Answers that ended like this go on with one click, with whatever model is picked then.
+LOST_MODEL = {"model_changed", "model_unloaded", "model_crashed"}
+
 # Fenced blocks and code spans: Markdown shows their `<` as it is.
 CODE = r"(?:^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)|(`+)(?!`).+?(?<!`)\2(?!`))"
 ASKED = re.compile(CODE, re.S | re.M)
@@ -113,7 +116,7 @@ def _row(message: Message) -> dict[str, Any]:
         return row
     truth = message.model
     row["facts"] = [
-        *([wording.answered_by(truth)] if truth else []),
+        *(wording.written_with(truth) if truth else []),
         *wording.stats_line(message),
     ]
     stats = message.stats
@@ -122,6 +125,11 @@ def _row(message: Message) -> dict[str, Any]:
     row["tokens"] = stats.output_tokens if stats else None
     row["difference"] = wording.difference(truth) if truth else None
     row["label"] = wording.ending(message)
+    row["model_id"] = truth.asked if truth else None
+    proof = stats.stop_proof if stats else None
+    row["proof"] = wording.stop_proof(proof) if proof else None
+    row["busy"] = proof is not None and proof.state == "busy"
+    row["lost_model"] = message.status == "interrupted" and message.reason in LOST_MODEL
     row["problem"] = message.problem.model_dump() if message.problem else None
     row["empty"] = not message.content and not message.reasoning
     return row

@@ -17,11 +17,12 @@ from app import wording
 from app.client import DeskClient
 from app.refusals import ServerUnreachable
 from app.replies import Reply
+from app.switching import add_switching
 from core.chat import Parameters
 from core.chats import Chat
 from core.errors import DeskError, NotFound, RequestError
 from core.hardware import HardwareSnapshot
-from core.models import ModelInfo
+from core.jobs import JobInfo
 from core.pulse import Pulse
 
 
@@ -44,13 +45,6 @@ class TurnAsked(Reply):
     agent_id: str | None = None
     parameters: Parameters | None = None
     parent_id: str | None = None
-
-
-class ModelAsked(Reply):
-    """A model to load or unload."""
-
-    model_id: str
-    force: bool = False
 
 
 class DeskRoute(APIRoute):
@@ -83,7 +77,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     router = APIRouter(prefix="/ui", route_class=DeskRoute, include_in_schema=False)
     _add_watching(router, client)
     _add_chats(router, client)
-    _add_models(router, client)
+    add_switching(router, client)
     return router
 
 
@@ -152,20 +146,6 @@ def _add_chats(router: APIRouter, client: DeskClient) -> None:
         return await start_turn(client, asked)
 
 
-def _add_models(router: APIRouter, client: DeskClient) -> None:
-    @router.get("/models")
-    async def models(refresh: bool = False) -> list[dict[str, Any]]:
-        return [model_view(model) for model in await client.models(refresh=refresh)]
-
-    @router.post("/models/load")
-    async def load(asked: ModelAsked) -> dict[str, Any]:
-        return (await client.start_load(asked.model_id)).model_dump()
-
-    @router.post("/models/unload")
-    async def unload(asked: ModelAsked) -> dict[str, Any]:
-        return (await client.unload(asked.model_id, force=asked.force)).model_dump()
-
-
 async def start_turn(client: DeskClient, asked: TurnAsked) -> dict[str, Any]:
     """Start the turn; a chat made for a turn that is refused is taken back."""
     chat_id = asked.chat_id
@@ -201,20 +181,6 @@ def chat_view(chat: Chat, *, now: float, utc_offset: int) -> dict[str, Any]:
     }
 
 
-def model_view(model: ModelInfo) -> dict[str, Any]:
-    """What the model bar and card show."""
-    return {
-        "full_name": model.full_name,
-        "name": model.name,
-        "kind": model.kind,
-        "state": model.state,
-        "loaded": model.loaded,
-        "loadable": model.loadable,
-        "state_words": wording.model_state(model),
-        "facts": wording.model_facts(model),
-    }
-
-
 def pulse_view(pulse: Pulse) -> dict[str, Any]:
     """The pulse with its words."""
     state, words, detail = wording.providers_state(pulse.providers)
@@ -226,19 +192,21 @@ def pulse_view(pulse: Pulse) -> dict[str, Any]:
         "provider": {"state": state, "words": words, "detail": detail},
         "embedded_in_use": pulse.embedded_in_use,
         "hardware": hardware_view(pulse.hardware) if pulse.hardware else None,
-        "jobs": [
-            {
-                **job.model_dump(
-                    include={"id", "kind", "chat_id", "model_id", "phase", "progress"}
-                ),
-                "words": wording.phase(job.phase, progress=None, exact=job.exact, stage=job.stage),
-                "exact": job.exact,
-                "age": max(0.0, pulse.at - job.created_at),
-            }
-            for job in pulse.jobs
-            if job.state == "running"
-        ],
+        "jobs": [job_view(job, now=pulse.at) for job in pulse.jobs if job.state == "running"],
         "chat": pulse.chat.model_dump() if pulse.chat else None,
+    }
+
+
+def job_view(job: JobInfo, *, now: float) -> dict[str, Any]:
+    """A running job: where it is in words, and since how many seconds nothing has moved in it."""
+    return {
+        **job.model_dump(include={"id", "kind", "chat_id", "model_id", "phase", "progress"}),
+        "words": wording.phase(job.phase, progress=job.progress, exact=job.exact, stage=job.stage),
+        "stage": wording.sentence_case(job.stage) if job.stage else None,
+        "exact": job.exact,
+        "age": max(0.0, now - job.created_at),
+        "left": wording.time_left(job, now=now),
+        "still": max(0.0, now - (job.moved_at or now)),
     }
 
 

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from core.chats import Message, ModelTruth
+from core.chats import Message, ModelTruth, StopProof
 from core.hardware import Gpu
+from core.jobs import JobInfo
 from core.models import ModelInfo, ProviderHealth
+from core.plan import size as memory_size
 
 DOT = " · "
 STATE_GLYPHS = {"loaded": "●", "loading": "◐", "unloading": "◐", "not-loaded": "○"}
@@ -34,9 +36,13 @@ ENDINGS = {
     "length": "Stopped at the token limit",
     "model_changed": "Ended because the model was changed",
     "model_unloaded": "Ended because the model was unloaded",
+    "model_crashed": "Ended because the model crashed",
     "server_stopped": "Interrupted because LM Desk stopped",
     "context_full": "Stopped because the context is full",
 }
+BUSY = {"reading": "still reading the prompt", "generating": "still writing"}
+# So little more than last time is not worth a word.
+LATE_SHARE, LATE_SECONDS = 1.2, 2.0
 
 
 def size(count: int) -> str:
@@ -52,6 +58,13 @@ def size(count: int) -> str:
 def memory(count: int) -> str:
     """Bytes of memory, without the unit, as in `13.1 / 32 GB`; GB here is 2**30."""
     return f"{count / 2**30:.1f}".removesuffix(".0")
+
+
+def memory_taken(count: int | None, *, measured: bool) -> str:
+    """What a model takes of the memory, and how that is known."""
+    if count is None:
+        return "size not known"
+    return f"{memory_size(count)}, measured" if measured else f"about {memory_size(count)}"
 
 
 def context(tokens: int) -> str:
@@ -169,14 +182,40 @@ def short_model(model_id: str) -> str:
     return model_id.rpartition("/")[2] or model_id
 
 
+def written_with(truth: ModelTruth) -> list[str]:
+    """What wrote an answer: model, quantization and context, as far as they are known."""
+    tokens = truth.got_context
+    facts = (
+        answered_by(truth),
+        truth.quantization,
+        f"{context(tokens)} context" if tokens else None,
+    )
+    return [fact for fact in facts if fact]
+
+
 def difference(truth: ModelTruth) -> str | None:
     """What to say when another model, or less context, answered than was asked for."""
-    asked_id = truth.asked.partition(":")[2] or truth.asked
-    if truth.answered and truth.answered not in {asked_id, truth.asked, truth.instance_id}:
-        return f"Asked for {short_model(asked_id)}, {short_model(truth.answered)} answered"
+    said = []
+    if truth.other_answered and truth.answered:
+        asked = short_model(truth.asked.partition(":")[2] or truth.asked)
+        said.append(f"asked for {asked}, {short_model(truth.answered)} answered")
     if truth.asked_context and truth.got_context and truth.got_context < truth.asked_context:
-        return f"Asked for {context(truth.asked_context)} context, got {context(truth.got_context)}"
-    return None
+        said.append(
+            f"asked for {context(truth.asked_context)} context, got {context(truth.got_context)}"
+        )
+    return sentence_case("; ".join(said)) if said else None
+
+
+def sentence_case(words: str) -> str:
+    """With a capital, and the rest as it is."""
+    return words[:1].upper() + words[1:]
+
+
+def stop_proof(proof: StopProof) -> str | None:
+    """What the model did after the stop; nothing where nobody can say."""
+    if proof.state == "idle":
+        return f"idle after {max(0.1, proof.seconds or 0.0):.1f} s"
+    return BUSY.get(proof.doing or "", "still busy") if proof.state == "busy" else None
 
 
 def stats_line(message: Message) -> list[str]:
@@ -205,6 +244,8 @@ def phase(
     name: str | None, *, progress: float | None, exact: bool | None, stage: str | None
 ) -> str:
     """What a waiting answer or a load is doing. Its seconds are counted on the page."""
+    if stage and (name in {"queued", "unloading"} or (name == "loading" and progress is None)):
+        return sentence_case(stage)
     share = "" if progress is None else f" {'' if exact is not False else '~'}{progress:.0%}"
     words = {
         "queued": "Waiting its turn",
@@ -216,6 +257,18 @@ def phase(
         "downloading": f"Downloading{share}",
     }.get(name or "queued", "Working")
     return f"{words}{DOT}{stage}" if stage and name in {"loading", "downloading"} else words
+
+
+def time_left(job: JobInfo, *, now: float) -> str | None:
+    """How much longer a load takes, going by the last one."""
+    usual = job.usual_seconds
+    if usual is None or job.phase != "loading":
+        return None
+    age = now - job.phase_at
+    if usual - age >= 0.5:
+        return f"about {duration(max(1.0, round(usual - age))).replace('.0 s', ' s')} left"
+    late = age > usual * LATE_SHARE + LATE_SECONDS
+    return "longer than the last time" if late else None
 
 
 def providers_state(providers: tuple[ProviderHealth, ...]) -> tuple[str, str, str]:

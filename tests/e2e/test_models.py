@@ -100,12 +100,14 @@ def test_a_model_that_does_not_fit_says_how_much_is_missing(screen: Screen, desk
     screen.choose("giant")
 
     screen.load.click()
+    screen.page.get_by_role("dialog").get_by_role("button", name="Load anyway").click()
 
     expect(
         screen.alert.filter(has_text=re.compile(r"memory.*G(i)?B|G(i)?B.*memory"))
     ).to_be_visible()
     expect(screen.model_state).to_have_text("Not loaded")
     screen.send("Hi")
+    screen.page.get_by_role("dialog").get_by_role("button", name="Load anyway").click()
     expect(screen.answers.locator(".problem").or_(screen.alert.nth(1))).to_contain_text("memory")
     screen.choose("parrot")
     screen.page.get_by_role("button", name="Retry").click()

@@ -59,7 +59,7 @@ def observe(library: Path, tmp_path: Path) -> Observe:
             | {
                 "PYTHONPATH": str(SOURCE),
                 "LD_LIBRARY_PATH": str(folder),
-                "LMDESK_FAKE_NVML": str(settings),
+                "NVML_STUB_FILE": str(settings),
             },
             capture_output=True,
             text=True,

@@ -1,6 +1,6 @@
 /* Stands in for NVIDIA's libnvidia-ml.so.1 in tests; the real ctypes path loads it by name.
  *
- * Each call reads the file named in $LMDESK_FAKE_NVML anew, lines of `key=value`, later ones win:
+ * Each call reads the file named in $NVML_STUB_FILE anew, lines of `key=value`, later ones win:
  *   init.err=9                 opening fails (3 not supported, 4 no permission, 9 no driver,
  *   count.err=999              counting fails  15 lost, 16 reset required, 18 version mismatch)
  *   count=2                    GPUs there are; as with the real one, looked up when it is opened
@@ -30,7 +30,7 @@ static int opened;
 static unsigned counted;
 
 static int setting(const char *key, char *value, size_t room) {
-    const char *path = getenv("LMDESK_FAKE_NVML");
+    const char *path = getenv("NVML_STUB_FILE");
     FILE *file = path ? fopen(path, "r") : NULL;
     char line[512];
     size_t length = strlen(key);

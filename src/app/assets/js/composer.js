@@ -2,8 +2,10 @@
 import { $, kept, setText } from './dom.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
+import { begin } from './loading.js';
 import { saveNow } from './params.js';
 import { busy, on, state, tell } from './store.js';
+import { decide } from './swap.js';
 import { fail, toast } from './toasts.js';
 import { scrollToEnd } from './scroll.js';
 
@@ -89,11 +91,16 @@ async function ask({ content, parent_id, done }) {
   const view = state.view;
   try {
     await saveNow();
+    const model = state.model;
+    const decision = await decide(model);
+    if (decision.act === 'cancel') return null;
+    // The turn finds the load under way and waits for it.
+    if (decision.act === 'swap') await begin(model, decision);
     const sent = await call('POST', 'turns', {
       chat_id: state.chatId,
       content,
       parent_id,
-      model_id: state.model,
+      model_id: model,
       agent_id: state.agent,
       parameters: state.chatId ? undefined : state.parameters,
     }, { timeout: 60000 });

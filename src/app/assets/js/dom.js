@@ -36,6 +36,9 @@ export function seconds(count) {
   return `${Math.floor(count / 60)} min ${Math.floor(count % 60)} s`;
 }
 
+// Memory, as machines are sold: GB here is 2**30.
+export const gigabytes = (bytes) => (bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 2 ** 20))} MB`);
+
 export const isPhone = () => matchMedia('(max-width: 860px)').matches;
 
 // The element, as soon as it is there.

@@ -34,7 +34,7 @@ function onClick(event) {
 }
 
 function onKey(event) {
-  if (event.isComposing || event.defaultPrevented) return;
+  if (event.isComposing || event.defaultPrevented || $('dialog[open]')) return;
   const command = event.ctrlKey || event.metaKey;
   const typing = /^(input|textarea|select)$/i.test(document.activeElement?.tagName ?? '');
   const handlers = [
@@ -43,7 +43,7 @@ function onKey(event) {
     [event.altKey && !command && event.code === 'KeyN', newChat],
     [!typing && event.key === '?', showKeys],
     [!typing && event.key === '/', focusBox],
-    [event.key === 'Escape' && !dialog?.open, escape],
+    [event.key === 'Escape', escape],
   ];
   const found = handlers.find(([matches]) => matches);
   if (!found) return;
@@ -84,7 +84,7 @@ async function paintTheme() {
 }
 
 function showKeys() {
-  dialog ??= document.body.appendChild(h('dialog', { class: 'keys', 'aria-labelledby': 'keys-title' },
+  dialog ??= document.body.appendChild(h('dialog', { class: 'sheet keys', 'aria-labelledby': 'keys-title' },
     h('div', { class: 'head' }, h('h2', { id: 'keys-title' }, 'Keyboard shortcuts'), iconButton('close', 'Close', () => dialog.close())),
     h('dl', {}, SHORTCUTS.map(([keys, what]) => h('div', {}, h('dt', {}, keys.split(' ').map((key) => h('kbd', {}, key))), h('dd', {}, what))))));
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });

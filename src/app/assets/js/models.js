@@ -1,12 +1,11 @@
-// The two dropdowns, the model's state, and loading with progress.
+// The two dropdowns, the model's card, and its state with the progress of a load.
 import { $, h, kept, seconds, setText } from './dom.js';
 import { call } from './http.js';
-import { modelNow, on, state, tell } from './store.js';
+import { cancelLoad, eject, load, settle, startLoading } from './loading.js';
+import { modelNow, on, state, STILL, tell } from './store.js';
 import { fail } from './toasts.js';
 
 let bridge = null;
-let unloading = null;
-const watched = new Set(); // loads this tab asked for: how they failed is told here
 
 export async function startModels() {
   ({ extra: bridge } = await window.desk.part('bridge'));
@@ -14,7 +13,8 @@ export async function startModels() {
   window.desk.listen('picked', picked);
   $('#load').addEventListener('click', load);
   $('#cancel-load').addEventListener('click', cancel);
-  $('#unload').addEventListener('click', () => unload(false));
+  $('#unload').addEventListener('click', () => eject(state.model));
+  startLoading(reloadModels);
   on('jobs', () => { settle(); paint(); });
   on('opened', followChat);
   setInterval(paint, 500);
@@ -62,52 +62,12 @@ function followChat() {
   paint();
 }
 
-async function load() {
-  const name = state.model;
-  $('#load').disabled = true;
-  try {
-    const job = await call('POST', 'models/load', { model_id: name });
-    watched.add(job.id);
-    state.jobs = [...state.jobs, { id: job.id, kind: 'load', model_id: name, phase: 'loading', progress: job.progress, words: 'Loading the model', age: 0, seenAt: Date.now() }];
-    tell('hurry');
-  } catch (problem) { fail(problem); }
-  paint();
-}
-
 async function cancel() {
   const job = loadJob();
   if (!job) return;
   $('#cancel-load').disabled = true;
-  try { await call('POST', `jobs/${job.id}/stop`, undefined, { timeout: 60000 }); } catch (problem) { if (problem.code !== 'job_not_found') fail(problem); }
+  await cancelLoad(job);
   $('#cancel-load').disabled = false;
-  tell('hurry');
-}
-
-async function unload(force) {
-  const name = state.model;
-  unloading = name;
-  paint();
-  try {
-    await call('POST', 'models/unload', { model_id: name, force }, { timeout: 120000 });
-  } catch (problem) {
-    const action = problem.code === 'model_in_use' ? { label: 'Stop and unload', act: () => unload(true) } : null;
-    fail(problem, { action });
-  }
-  unloading = null;
-  try { await reloadModels(); } catch { /* the pulse reloads the list */ }
-  paint();
-}
-
-// Loads asked for here that are not running any more.
-async function settle() {
-  for (const id of watched) {
-    if (state.jobs.some((job) => job.id === id)) continue;
-    watched.delete(id);
-    try {
-      const job = await call('GET', `jobs/${id}`);
-      if (job.state === 'failed' && job.error) fail(job.error);
-    } catch { /* ended too long ago to say */ }
-  }
 }
 
 const loadJob = () => {
@@ -122,7 +82,7 @@ function paint() {
   const model = modelNow();
   const job = loadJob();
   const mine = job && job.model_id === state.model;
-  const moving = Boolean(job) || unloading;
+  const moving = Boolean(job) || state.unloading;
   const cancels = job?.kind === 'load'; // a load for an answer ends with that answer's Stop
   $('#load').hidden = cancels;
   $('#load').disabled = !model || model.loaded || !model.loadable || moving || state.offline;
@@ -146,15 +106,19 @@ function paint() {
 
 function stateWords(model, job, mine) {
   if (job) {
-    const age = (job.age ?? 0) + (Date.now() - (job.seenAt ?? Date.now())) / 1000;
+    const since = (Date.now() - (job.seenAt ?? Date.now())) / 1000;
+    if ((job.still ?? 0) + since >= STILL) return `Nothing has moved for ${seconds((job.still ?? 0) + since)}`;
     const percent = job.progress === null || job.progress === undefined ? '' : ` ${job.exact === false ? '~' : ''}${Math.round(job.progress * 100)} %`;
-    const stage = job.words.includes(' · ') ? job.words.split(' · ').slice(1).join(' · ') : null;
-    const name = mine ? '' : ` ${state.models?.find((each) => each.full_name === job.model_id)?.name ?? ''}`;
-    return `${stage ? stage[0].toUpperCase() + stage.slice(1) : `Loading${name}`}${percent} · ${seconds(age)}`;
+    return `${job.stage ?? `Loading${mine ? '' : nameOf(job.model_id)}`}${percent} · ${job.left ?? seconds((job.age ?? 0) + since)}`;
   }
-  if (unloading) return 'Unloading';
+  if (state.unloading) return `Unloading${state.unloading === state.model ? '' : nameOf(state.unloading)}`;
   if (state.models === null) return 'Looking for models';
   return model?.state_words ?? (state.models.length ? 'Pick a model' : 'No models');
+}
+
+function nameOf(fullName) {
+  const model = state.models?.find((each) => each.full_name === fullName);
+  return model ? ` ${model.name}` : '';
 }
 
 function card(model) {

@@ -21,7 +21,11 @@ export const state = {
   agent: kept.get('agent'),
   parameters: {},    // of the chat, or of one that is not begun yet
   jobs: [],
+  unloading: null,   // full name of a model being taken out of memory from here
 };
+
+// Seconds without any movement after which a wait says so, and how to end it.
+export const STILL = 20;
 
 const ears = new Map();
 export const on = (name, ear) => { ears.set(name, [...(ears.get(name) ?? []), ear]); };
