@@ -1,12 +1,13 @@
 """ModelLibrary: every model of every provider, and the one door through which models come and go."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 
 from core.errors import DeskError, LoadUnproven, ModelInUse, NotLoadable, ProviderNotFound
 from core.jobs import Job, JobService
 from core.leases import Lease, Leases
+from core.load_jobs import LoadJobs
 from core.loads import Loads
 from core.models import Instance, Loaded, LoadOptions, LoadProgress, ModelInfo, ModelState
 from core.naming import NameIndex
@@ -33,7 +34,7 @@ class ModelLibrary:
         self._jobs = jobs
         self._locks = {provider.name: asyncio.Lock() for provider in providers}
         self._moving: dict[str, ModelState] = {}
-        self._load_jobs: dict[str, Job] = {}
+        self._load_jobs = LoadJobs(jobs)
         self._leases = Leases(self._shelves, jobs)
         self._index = NameIndex((), self._shelves)
         self._index_mark: tuple[object, ...] = ()
@@ -110,13 +111,7 @@ class ModelLibrary:
 
     def start_load_by(self, model: ModelInfo, work: Callable[[Job], Awaitable[None]]) -> Job:
         """A job that loads the model by doing `work`, or the one that already loads it."""
-        running = self._load_jobs.get(model.full_name)
-        if running is not None and running.state == "running":
-            return running
-        job = Job("load", model_id=model.full_name)
-        job.enter("queued")
-        self._load_jobs[model.full_name] = job
-        return self._jobs.start(job, work)
+        return self._load_jobs.start(model, work)
 
     def start_unload(self, model: ModelInfo, *, force: bool = False) -> Job:
         """A job that takes all instances of the model out of memory.
@@ -148,8 +143,31 @@ class ModelLibrary:
 
     async def until_free(self, model: ModelInfo) -> None:
         """Return when the answers being written with it now have ended."""
-        for job_id in self._leases.jobs(model):
-            await self._jobs.get(job_id).ended.wait()
+        for job in [self._jobs.get(job_id) for job_id in self._leases.jobs(model)]:
+            await job.ended.wait()
+
+    def require_loadable(self, model: ModelInfo) -> None:
+        """Raises NotLoadable where the provider has no loading."""
+        self._loader(model)
+
+    @asynccontextmanager
+    async def doors(self, *models: ModelInfo) -> AsyncGenerator[None]:
+        """While inside, nothing of these models' providers comes or goes but what the caller moves."""
+        async with AsyncExitStack() as stack:
+            for name in sorted({model.provider for model in models}):  # one order: no deadlock
+                await stack.enter_async_context(self._locks[name])
+            yield
+
+    @contextmanager
+    def leaving(self, models: Sequence[ModelInfo]) -> Generator[None]:
+        """For somebody inside their doors: meanwhile answers that want them wait outside."""
+        for model in models:
+            self._move(model, "unloading")
+        try:
+            yield
+        finally:
+            for model in models:
+                self._move(model, None)
 
     async def aclose(self) -> None:
         await self._leases.aclose()
@@ -195,6 +213,8 @@ class ModelLibrary:
     def _indexed(self) -> NameIndex:
         mark = (self._moves, *(shelf.revision for shelf in self._shelves.values()))
         if mark != self._index_mark:
+            if self._loads is not None:
+                self._loads.seen(m for s in self._shelves.values() for m in s.models)
             models = (self._as_moving(m) for s in self._shelves.values() for m in s.models)
             self._index, self._index_mark = NameIndex(models, self._shelves), mark
         return self._index
@@ -223,32 +243,43 @@ class ModelLibrary:
 
     async def load_within(self, job: Job, model: ModelInfo, options: LoadOptions) -> None:
         """Load as a part of this job, whose result it becomes. Raises what keeps us from it."""
+        async with self.doors(model):
+            await self.bring_in(job, model, options)
+
+    async def bring_in(self, job: Job, model: ModelInfo, options: LoadOptions) -> None:
+        """The same for a caller who is inside the model's door."""
         loader = self._loader(model)
         job.emit("model_load.start", model_id=model.full_name)
-        async with self._locks[model.provider]:
-            now = await self._current(model)
-            if now.loaded:
-                self._report_loaded(job, model, now.instances[0], 0.0)
-                return
-            watch = self._loads.begin() if self._loads else None
-            self._move(model, "loading")
-            try:
-                loaded = await self._follow_load(job, loader, model, options)
-            finally:
-                self._shelf(model.provider).forget()
-                self._move(model, None)
+        now = await self._current(model)
+        if now.loaded:
+            self._report_loaded(job, model, now.instances[0], 0.0)
+            return
+        watch = self._loads.begin() if self._loads else None
+        self._move(model, "loading")
+        try:
+            loaded = await self._follow_load(job, loader, model, options)
+        finally:
+            self._shelf(model.provider).forget()
+            self._move(model, None)
+        await self._prove(loader, model, loaded)
+        if self._loads is not None and watch is not None:
+            self._loads.loaded(watch, model, options, loaded)
+        self._report_loaded(job, model, loaded.instance, loaded.seconds)
+
+    async def _prove(self, loader: ModelLoader, model: ModelInfo, loaded: Loaded) -> None:
+        """Raises LoadUnproven unless the provider lists what it says it loaded."""
+        try:
             now = await self._current(model, max_age=0.0)
-            if not any(instance.id == loaded.instance.id for instance in now.instances):
-                raise LoadUnproven(
-                    f"{model.provider} said {model.name} is loaded, but does not list it as loaded.",
-                    hint="It may have been evicted at once. Look at the provider's own window.",
-                )
-            if self._loads is not None and watch is not None:
-                context = loaded.instance.context_length
-                self._loads.loaded(
-                    watch, model, options, context_length=context, seconds=loaded.seconds
-                )
-            self._report_loaded(job, model, loaded.instance, loaded.seconds)
+        except asyncio.CancelledError:
+            if loaded.seconds:  # the cancel came when the model was just there
+                await loader.unload_instance(loaded.instance.id)
+                self._shelf(model.provider).forget()
+            raise
+        if not any(instance.id == loaded.instance.id for instance in now.instances):
+            raise LoadUnproven(
+                f"{model.provider} said {model.name} is loaded, but does not list it as loaded.",
+                hint="It may have been evicted at once. Look at the provider's own window.",
+            )
 
     async def _follow_load(
         self, job: Job, loader: ModelLoader, model: ModelInfo, options: LoadOptions
@@ -286,38 +317,43 @@ class ModelLibrary:
         job.emit("model_load.end", **job.result)
 
     async def _unload(self, job: Job, model: ModelInfo, *, interrupt: str | None) -> None:
-        taken = await self.take_out(model, interrupt=interrupt)
+        async with self.doors(model):
+            taken = await self.take_out(model, interrupt=interrupt)
         job.result = {
             "model_id": model.full_name,
             "instances": [instance.id for instance in taken],
         }
 
+    async def instances(self, model: ModelInfo) -> tuple[Instance, ...]:
+        """Those in memory now."""
+        return (await self._current(model, max_age=0.0)).instances
+
     async def take_out(
         self, model: ModelInfo, *, interrupt: str | None = None
     ) -> tuple[Instance, ...]:
-        """Take all instances of the model out of memory; those that were there.
+        """Take all instances of the model out of memory, inside its door; those that were there.
 
         Raises ModelInUse while answers are written with it, unless `interrupt` says for which
         reason they end first.
         """
         loader = self._loader(model)
-        async with self._locks[model.provider]:
+        self._refuse_if_leased(model, force=interrupt is not None)
+        # From here on an answer that wants it waits, and loads it anew.
+        self._move(model, "unloading")
+        try:
             if interrupt is not None:
                 for job_id in self._leases.jobs(model):
                     await self._jobs.stop(job_id, state="interrupted", reason=interrupt)
-            self._refuse_if_leased(model, force=False)
-            now = await self._current(model, max_age=0.0)
-            self._move(model, "unloading")
-            try:
-                for instance in now.instances:
-                    await loader.unload_instance(instance.id)
-            finally:
-                self._shelf(model.provider).forget()
-                self._move(model, None)
-                if self._loads is not None:
-                    self._loads.unloaded(model)
-            await self._current(model, max_age=0.0)
-        return now.instances
+            taken = await self.instances(model)
+            for instance in taken:
+                await loader.unload_instance(instance.id)
+        finally:
+            self._shelf(model.provider).forget()
+            self._move(model, None)
+        if self._loads is not None:
+            self._loads.unloaded(model)
+        await self._current(model, max_age=0.0)
+        return taken
 
     def _refuse_if_leased(self, model: ModelInfo, *, force: bool) -> None:
         chats = self.leased_by(model)
@@ -342,45 +378,6 @@ class ModelLibrary:
                 if now.loaded and model.full_name not in self._moving:
                     # No await between the look and the hold: an unload sees the lease.
                     return self._leases.take(now, now.instances[0], job, load_seconds=seconds)
-            seconds = await self._load_for(model, job)
-
-    async def _load_for(self, model: ModelInfo, job: Job) -> float:
-        """Load on behalf of another job, whose watchers see it; seconds it took."""
-        before = self._load_jobs.get(model.full_name)
-        loading = self.start_load(model)
-        ours = loading is not before
-        try:
-            async with aclosing(loading.watch()) as batches:
-                async for batch in batches:
-                    for event in batch:
-                        if event.type.startswith("model_load."):
-                            job.emit(event.type, **_without_type(event.data))
-                    _mirror_phase(loading, job)
-        except asyncio.CancelledError:
-            if ours:  # stopped while it waited for its own load: nobody asked for the model
-                loading.request_end("stopped", "user")
-            raise
-        if loading.state != "done":
-            raise _as_error(loading, model)
-        return float(loading.result["load_time_seconds"])
-
-
-def _without_type(data: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in data.items() if key != "type"}
-
-
-def _mirror_phase(source: Job, target: Job) -> None:
-    info = source.info
-    if info.phase is not None:
-        target.enter(info.phase, info.progress, exact=info.exact, stage=info.stage)
-
-
-def _as_error(job: Job, model: ModelInfo) -> DeskError:
-    if job.error is None:
-        return DeskError(
-            f"Loading {model.name} was cancelled.", hint="Send again to load it and answer."
-        )
-    error = DeskError(job.error.message, hint=job.error.hint)
-    # The word a program matches is the load's own.
-    error.code = job.error.code  # type: ignore[misc]
-    return error
+            seconds = await self._load_jobs.wait_within(
+                job, model, lambda load: self.load_within(load, model, LoadOptions())
+            )

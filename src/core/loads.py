@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from statistics import median
+from typing import NamedTuple
 
 from core.errors import StorageError
 from core.hardware import HardwareSnapshot
-from core.models import LoadOptions, LoadRecord, ModelInfo
+from core.models import Loaded, LoadOptions, LoadRecord, ModelInfo
 from core.monitor import HardwareMonitor
 from core.ports import LoadHistory
 
@@ -28,6 +29,13 @@ class LoadWatch:
         self.moves = moves
 
 
+class _Ours(NamedTuple):
+    """A model we loaded."""
+
+    options: LoadOptions
+    instance_id: str
+
+
 class Loads:
     """Measures our loads, remembers them, and answers what a model took the last times."""
 
@@ -35,7 +43,7 @@ class Loads:
         self._history = history
         self._monitor = monitor
         self._moves = 0
-        self._ours: dict[str, LoadOptions] = {}
+        self._ours: dict[str, _Ours] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
     # -- told by the library ---------------------------------------------------------------------
@@ -46,19 +54,16 @@ class Loads:
         return LoadWatch(self._monitor.newest, self._moves)
 
     def loaded(
-        self,
-        watch: LoadWatch,
-        model: ModelInfo,
-        options: LoadOptions,
-        *,
-        context_length: int | None,
-        seconds: float,
+        self, watch: LoadWatch, model: ModelInfo, options: LoadOptions, loaded: Loaded
     ) -> None:
         """It ended well: remember it, with its memory once the machine was sampled again."""
         self._ours.pop(model.full_name, None)  # the newest is last
-        self._ours[model.full_name] = options
+        self._ours[model.full_name] = _Ours(options, loaded.instance.id)
         record = LoadRecord(
-            model_id=model.full_name, context_length=context_length, seconds=seconds, at=0.0
+            model_id=model.full_name,
+            context_length=loaded.instance.context_length,
+            seconds=loaded.seconds,
+            at=0.0,
         )
         task = asyncio.create_task(self._remember(watch, model, record), name="load history")
         self._writing.add(task)
@@ -69,6 +74,13 @@ class Loads:
         self._moves += 1
         self._ours.pop(model.full_name, None)
 
+    def seen(self, models: Iterable[ModelInfo]) -> None:
+        """A provider lists these: what somebody else took out is ours no longer."""
+        for model in models:
+            ours = self._ours.get(model.full_name)
+            if ours is not None and ours.instance_id not in {i.id for i in model.instances}:
+                del self._ours[model.full_name]
+
     # -- asked by the planner --------------------------------------------------------------------
 
     @property
@@ -76,9 +88,15 @@ class Loads:
         """Full names of the models this process loaded, the longest ago first."""
         return tuple(self._ours)
 
+    def is_ours(self, model: ModelInfo) -> bool:
+        """Whether all that is loaded of it was loaded by us: unloading takes nothing from others."""
+        ours = self._ours.get(model.full_name)
+        return ours is not None and {i.id for i in model.instances} <= {ours.instance_id}
+
     def options_of(self, full_name: str) -> LoadOptions | None:
         """What we loaded it with."""
-        return self._ours.get(full_name)
+        ours = self._ours.get(full_name)
+        return ours.options if ours else None
 
     async def of(self, full_names: Iterable[str]) -> dict[str, list[LoadRecord]]:
         """Remembered loads by model, the newest first. Without a disk nothing was learned."""

@@ -161,7 +161,7 @@ class Planner:
             context_length=context,
             bytes=None if one is None else one * len(model.instances),
             measured=known is not None,
-            ours=model.full_name in self._loads.ours,
+            ours=self._loads.is_ours(model),
             chats=tuple([await self._chat(each) for each in self._library.leased_by(model)]),
         )
 

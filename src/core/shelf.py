@@ -36,10 +36,15 @@ class Shelf:
             self.hits += 1
             return
         self.misses += 1
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh())
-        # Shielded: one caller that leaves must not take the list from the others.
-        await asyncio.shield(self._refreshing)
+        while True:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh())
+            mine = self._refreshing
+            # Shielded: one caller that leaves must not take the list from the others.
+            await asyncio.shield(mine)
+            if mine is self._refreshing or self.age <= max_age:
+                return
+            # Overtaken by `forget`: what it saw is of before a change, and was not kept.
 
     def forget(self) -> None:
         """The next look must ask the provider: we changed something there."""

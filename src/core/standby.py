@@ -11,13 +11,14 @@ from core.errors import DeskError, ProviderUnreachable
 from core.models import (
     LoadEvent,
     LoadOptions,
+    MemoryEstimate,
     ModelInfo,
     Processing,
     ProviderHealth,
     ProviderKind,
     ProviderState,
 )
-from core.ports import BusyTeller, ModelLoader, Provider
+from core.ports import BusyTeller, MemoryEstimator, ModelLoader, Provider
 
 
 class LocalEngine(Protocol):
@@ -105,6 +106,12 @@ class StandbyProvider:
     async def processing(self, instance_id: str) -> Processing | None:
         provider: object = self._provider
         return await provider.processing(instance_id) if isinstance(provider, BusyTeller) else None
+
+    async def estimate_memory(self, model_id: str, options: LoadOptions) -> MemoryEstimate | None:
+        provider: object = self._provider
+        if not isinstance(provider, MemoryEstimator):
+            return None
+        return await provider.estimate_memory(model_id, options)
 
     async def aclose(self) -> None:
         await self.rest()

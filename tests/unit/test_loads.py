@@ -7,7 +7,7 @@ import pytest
 
 from core.hardware import Gpu, HardwareSnapshot
 from core.loads import Loads, learned
-from core.models import LoadOptions, LoadRecord, ModelInfo
+from core.models import Instance, Loaded, LoadOptions, LoadRecord, ModelInfo
 from core.monitor import HardwareMonitor
 from tests.fakes import FakeProbe
 
@@ -44,6 +44,9 @@ class FakeHistory:
     async def loads(self, model_id: str) -> list[LoadRecord]:
         return [each for each in self.records[::-1] if each.model_id == model_id]
 
+    async def newest_load(self) -> LoadRecord | None:
+        return self.records[-1] if self.records else None
+
 
 class Machine:
     """Loads on a machine that is sampled quickly."""
@@ -67,7 +70,8 @@ class Machine:
             if disturb:
                 self.loads.unloaded(MODEL)
             options = LoadOptions(context_length=2048)
-            self.loads.loaded(watch, MODEL, options, context_length=2048, seconds=1.5)
+            loaded = Loaded(instance=Instance(id="m", context_length=2048), seconds=1.5)
+            self.loads.loaded(watch, MODEL, options, loaded)
             await self.loads.settled()
         finally:
             sampling.cancel()
@@ -118,6 +122,21 @@ async def test_what_we_unload_is_no_longer_ours() -> None:
     await machine.load()
     machine.loads.unloaded(MODEL)
 
+    assert machine.loads.ours == ()
+
+
+async def test_what_somebody_else_took_out_or_doubled_is_no_longer_ours_alone() -> None:
+    machine = Machine()
+    await machine.load()
+    mine = MODEL.model_copy(update={"instances": (Instance(id="m"),)})
+    doubled = MODEL.model_copy(update={"instances": (Instance(id="m"), Instance(id="m:2"))})
+
+    assert machine.loads.is_ours(mine)
+    assert not machine.loads.is_ours(doubled)
+    machine.loads.seen([doubled])
+    assert machine.loads.is_ours(mine)
+    machine.loads.seen([MODEL])
+    assert not machine.loads.is_ours(mine)
     assert machine.loads.ours == ()
 
 

@@ -1,0 +1,83 @@
+"""LoadJobs: for each model the one job that loads it, and who waits for it."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from core.errors import DeskError
+from core.jobs import Job, JobService
+from core.models import ModelInfo
+
+Work = Callable[[Job], Awaitable[None]]
+
+
+class LoadJobs:
+    """Starts loads and joins those under way."""
+
+    def __init__(self, jobs: JobService) -> None:
+        self._jobs = jobs
+        self._newest: dict[str, Job] = {}
+        self._waiting: dict[str, int] = {}
+        """How many answers wait, by load, for those loads that only answers asked for."""
+
+    def start(self, model: ModelInfo, work: Work) -> Job:
+        """A job that does this work, or the one that already loads the model."""
+        job, _ = self._start(model, work)
+        self._waiting.pop(job.id, None)  # now somebody wants it for itself
+        return job
+
+    async def wait_within(self, job: Job, model: ModelInfo, work: Work) -> float:
+        """Load, or join, on behalf of an answer, whose watchers see it; seconds the load took.
+
+        When the last answer that waits is stopped, and nobody else asked for the load, it ends.
+        """
+        load, new = self._start(model, work)
+        if new:
+            self._waiting[load.id] = 0
+        if load.id in self._waiting:
+            self._waiting[load.id] += 1
+        try:
+            await _mirror(load, job)
+        finally:
+            if load.id in self._waiting:
+                self._waiting[load.id] -= 1
+                if not self._waiting[load.id]:
+                    del self._waiting[load.id]
+                    if load.state == "running":
+                        load.request_end("stopped", "user")
+        if load.state != "done":
+            raise _as_error(load, model)
+        return float(load.result["load_time_seconds"])
+
+    def _start(self, model: ModelInfo, work: Work) -> tuple[Job, bool]:
+        running = self._newest.get(model.full_name)
+        # One that is about to end early brings nothing any more.
+        if running is not None and running.state == "running" and running.ending is None:
+            return running, False
+        job = Job("load", model_id=model.full_name)
+        job.enter("queued")
+        self._newest[model.full_name] = job
+        return self._jobs.start(job, work), True
+
+
+async def _mirror(source: Job, target: Job) -> None:
+    """Show the load's way in the answer's, until it has ended."""
+    async with aclosing(source.watch()) as batches:
+        async for batch in batches:
+            for event in batch:
+                if event.type.startswith("model_load."):
+                    data = {key: value for key, value in event.data.items() if key != "type"}
+                    target.emit(event.type, **data)
+            info = source.info
+            if info.phase is not None:
+                target.enter(info.phase, info.progress, exact=info.exact, stage=info.stage)
+
+
+def _as_error(job: Job, model: ModelInfo) -> DeskError:
+    if job.error is None:
+        return DeskError(
+            f"Loading {model.name} was cancelled.", hint="Send again to load it and answer."
+        )
+    error = DeskError(job.error.message, hint=job.error.hint)
+    # The word a program matches is the load's own.
+    error.code = job.error.code  # type: ignore[misc]
+    return error
