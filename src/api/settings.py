@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from core.errors import DeskError
+from core.upkeep import OnStart, UpkeepRules
 
 PREFIX = "LMDESK_"
 TOKEN_LENGTH = 16
@@ -105,6 +106,20 @@ class Settings(BaseSettings):
     engine_memory_budget: ByteSize | None = Field(
         None, description="memory the built-in engine may use, such as 8GiB"
     )
+    on_start: OnStart = Field(
+        "reconnect",
+        description="models at the start: reconnect (use what is loaded) or last (if nothing is, "
+        "load the last one again)",
+    )
+    idle_unload_minutes: float | None = Field(
+        None, gt=0, description="unload a model LM Desk loaded after so many minutes without use"
+    )
+    keep_models_within: ByteSize | None = Field(
+        None, description="unload the longest unused beyond so much memory, such as 12GiB"
+    )
+    pinned_models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), description="models that are never unloaded by themselves, with commas between"
+    )
     token: SecretStr | None = Field(
         None, description=f"the password of this LM Desk, {TOKEN_LENGTH} characters or more"
     )
@@ -167,6 +182,17 @@ class Settings(BaseSettings):
                 "or leave the host at 127.0.0.1.",
             )
         return self
+
+    @property
+    def upkeep(self) -> UpkeepRules:
+        """What is done about models without being asked."""
+        minutes, within = self.idle_unload_minutes, self.keep_models_within
+        return UpkeepRules(
+            on_start=self.on_start,
+            idle_seconds=None if minutes is None else minutes * 60,
+            keep_bytes=None if within is None else int(within),
+            pinned=self.pinned_models,
+        )
 
     def url(self, *, port: int | None = None) -> str:
         """How this machine reaches a server bound to `host`."""

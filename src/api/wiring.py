@@ -25,6 +25,7 @@ from core.revisions import Revisions
 from core.standby import LoadingProvider, StandbyProvider
 from core.swap import Swaps
 from core.turns import TurnService
+from core.upkeep import Upkeep
 from core.watch import ProviderWatch
 from infrastructure.engine.launcher import EmbeddedEngine
 from infrastructure.engine.starter import KEY as STARTER
@@ -75,6 +76,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await _first_look(watch)
         planner = Planner(library, loads, monitor, watch, store)
         swaps = Swaps(library, loads, store)
+        upkeep = Upkeep(library, loads, planner, settings.upkeep)
+        await stack.enter_async_context(_background(upkeep.run()))
         yield Services(
             store, jobs, library, turns, watch, monitor, revisions, agents, planner, swaps
         )

@@ -1,6 +1,7 @@
 """Leases: which answers hold which instance, and noticing when one is taken away from under them."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class Leases:
         self._shelves = shelves
         self._jobs = jobs
         self._holds: dict[str, dict[str, _Hold]] = {}
+        self._used_at: dict[str, float] = {}
         self._guard: asyncio.Task[None] | None = None
 
     def take(
@@ -51,10 +53,15 @@ class Leases:
         return Lease(model, instance, load_seconds)
 
     def give_back(self, model: ModelInfo, job: Job) -> None:
+        self._used_at[model.full_name] = time.monotonic()
         holds = self._holds.get(model.full_name, {})
         holds.pop(job.id, None)
         if not holds:
             self._holds.pop(model.full_name, None)
+
+    def used_at(self, model: ModelInfo) -> float | None:
+        """When a lease on it ended last, monotonic seconds."""
+        return self._used_at.get(model.full_name)
 
     def chats(self, model: ModelInfo) -> list[str]:
         """Chats that are being answered with this model."""

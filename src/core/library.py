@@ -141,6 +141,10 @@ class ModelLibrary:
         """Chats that are being answered with this model right now."""
         return self._leases.chats(model)
 
+    def used_at(self, model: ModelInfo) -> float | None:
+        """When an answer of this model ended last, monotonic seconds; None if none did yet."""
+        return self._leases.used_at(model)
+
     async def until_free(self, model: ModelInfo) -> None:
         """Return when the answers being written with it now have ended."""
         for job in [self._jobs.get(job_id) for job_id in self._leases.jobs(model)]:

@@ -106,6 +106,14 @@ class Loads:
             log.warning("what loads took could not be read: %s", error.message)
             return {}
 
+    async def newest(self) -> LoadRecord | None:
+        """The last load there was, also before a restart. Without a disk nothing was learned."""
+        try:
+            return await self._history.newest_load()
+        except StorageError as error:
+            log.warning("what loads took could not be read: %s", error.message)
+            return None
+
     async def settled(self) -> None:
         """Return when every load so far is written down."""
         await asyncio.gather(*self._writing)

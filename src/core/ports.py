@@ -189,6 +189,10 @@ class LoadHistory(Protocol):
         """Those of this full name, newest first."""
         ...
 
+    async def newest_load(self) -> LoadRecord | None:
+        """The last one of any model."""
+        ...
+
 
 class HardwareProbe(Protocol):
     """Reads the machine."""

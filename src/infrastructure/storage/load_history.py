@@ -1,9 +1,9 @@
 """What loads took: `core.ports.LoadHistory` in SQL, in the database of the chats."""
 
-from typing import Final
+from typing import Any, Final
 
 from anyio import CancelScope, Lock
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.models import LoadRecord
@@ -12,6 +12,9 @@ from infrastructure.storage.schema import loads
 
 # Of each model and context: enough for a middle that one disturbed measurement does not move.
 KEPT: Final = 5
+_NEWEST_FIRST: Final = select(*(each for each in loads.c if each.name != "seq")).order_by(
+    loads.c.seq.desc()
+)
 
 
 class SqlLoadHistory:
@@ -37,9 +40,15 @@ class SqlLoadHistory:
 
     async def loads(self, model_id: str) -> list[LoadRecord]:
         """Those of this full name, newest first. Raises StorageError."""
-        columns = [column for column in loads.c if column.name != "seq"]
-        found = select(*columns).where(loads.c.model_id == model_id).order_by(loads.c.seq.desc())
+        return await self._found(_NEWEST_FIRST.where(loads.c.model_id == model_id))
+
+    async def newest_load(self) -> LoadRecord | None:
+        """The last one of any model. Raises StorageError."""
+        found = await self._found(_NEWEST_FIRST.limit(1))
+        return found[0] if found else None
+
+    async def _found(self, wanted: Select[Any]) -> list[LoadRecord]:
         with storage_faults():
             async with self._engine.connect() as connection:
-                rows = (await connection.execute(found)).mappings().all()
+                rows = (await connection.execute(wanted)).mappings().all()
         return [LoadRecord.model_validate(dict(row)) for row in rows]
