@@ -47,9 +47,6 @@ class FakeHistory:
     async def newest_load(self) -> LoadRecord | None:
         return self.records[-1] if self.records else None
 
-    async def newest_load(self) -> LoadRecord | None:
-        return self.records[-1] if self.records else None
-
 
 class Machine:
     """Loads on a machine that is sampled quickly."""
