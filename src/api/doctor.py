@@ -16,7 +16,7 @@ from anyio import to_thread
 from api.data_folder import require_writable
 from api.security import SERVER_NAME
 from api.settings import BadSetting, Settings
-from api.wiring import open_probe, provider_health, starter_model
+from api.wiring import lmstudio_diagnosis, open_probe, starter_model
 from core.value import Value
 
 State = Literal["ok", "note", "attention"]
@@ -35,6 +35,10 @@ class Finding(Value):
     state: State
     message: str
     hint: str = ""
+    command: str = ""
+    """What to copy for that, as it is."""
+    reason: str = ""
+    """For `lmstudio`: the diagnosis's own code, such as `not_running`."""
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -152,13 +156,16 @@ def _cannot_bind(host: str, port: int) -> int | None:
 
 
 async def _lm_studio(settings: Settings) -> Finding:
-    health = await provider_health(settings)
+    found = await lmstudio_diagnosis(settings)
+    well = found.state != "attention"  # without models it is the built-in engine that answers
     return Finding(
         code="lmstudio",
         title="LM Studio",
-        state="ok" if health.state in {"ready", "no_models"} else "attention",
-        message=health.message,
-        hint=health.hint,
+        state="ok" if well else "attention",
+        message=found.message if well else " ".join(filter(None, (found.message, found.evidence))),
+        hint=found.hint,
+        command=found.command,
+        reason=found.code,
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from api import docs, errors
-from api.routers import chats, desk, health, jobs, models, swap
+from api.routers import chats, desk, doctor, health, jobs, models, swap
 from api.settings import Settings
 from api.wiring import open_services
 from core.version import VERSION
@@ -30,7 +30,14 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     door = APIRouter(prefix="/api/v1")
-    for router in (swap.router, models.router, chats.router, jobs.router, desk.router):
+    for router in (
+        swap.router,
+        models.router,
+        chats.router,
+        jobs.router,
+        desk.router,
+        doctor.router,
+    ):
         door.include_router(router)
     app.include_router(door)
     app.include_router(health.router)

@@ -14,10 +14,10 @@ from api.services import Services
 from api.settings import Settings
 from api.starter import EngineWithStarter
 from core.builtin_agents import BUILTIN_AGENTS
+from core.diagnosis import Diagnosis, diagnosed
 from core.jobs import JobService
 from core.library import ModelLibrary
 from core.loads import Loads
-from core.models import ProviderHealth
 from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore, HardwareProbe, Provider
@@ -93,11 +93,11 @@ def starter_model(data_dir: Path) -> Path | None:
     return starter_path(data_dir)
 
 
-async def provider_health(settings: Settings) -> ProviderHealth:
-    """How LM Studio is at the configured address."""
+async def lmstudio_diagnosis(settings: Settings) -> Diagnosis:
+    """What is the matter with LM Studio at the configured address."""
     provider = _lmstudio(settings)
     try:
-        return await provider.health()
+        return await diagnosed(provider)
     finally:
         await provider.aclose()
 

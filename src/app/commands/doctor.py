@@ -45,6 +45,8 @@ def _report(findings: Sequence["Finding"], wrong: int) -> str:
         lines.append(f"{MARKS[finding.state]}  {finding.title}: {finding.message}")
         if finding.hint:
             lines.append(fill(finding.hint, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT))
+        # Never wrapped: it is copied.
+        lines.extend(f"{INDENT}  {line}" for line in finding.command.splitlines())
     things = "1 thing needs" if wrong == 1 else f"{wrong} things need"
     lines.append(f"\n{things} attention." if wrong else "\nAll is well.")
     return "\n".join(lines) + "\n"

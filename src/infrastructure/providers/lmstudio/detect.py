@@ -13,7 +13,9 @@ _OWNERS = {"library": "Ollama", "llamacpp": "llama.cpp's llama-server", "vllm": 
 
 
 class WrongServer(ProviderProtocolError):
-    """Something answers that is not what was configured."""
+    """Something answers that is not what was configured. `looks_like` names it, if it is known."""
+
+    looks_like = ""
 
 
 async def detect(server: Server) -> Flavour:
@@ -42,10 +44,12 @@ async def _probe(server: Server) -> Flavour:
     if not family:
         stranger = await _stranger(server, openai)
         if stranger is not None:
-            raise WrongServer(
+            error = WrongServer(
                 f"{stranger} answers at {server.base_url}, not {server.wording.it}.",
                 hint="Correct the address, or configure it as a provider of its own kind.",
             )
+            error.looks_like = stranger
+            raise error
     if openai.ok and fits(WireListOpenAI, openai.body):
         return "v1"
     raise _unreadable(server, next((r for r in (v1, v0, openai) if not r.route_missing), openai))

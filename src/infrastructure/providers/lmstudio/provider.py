@@ -6,6 +6,7 @@ from contextlib import suppress
 from pydantic import SecretStr
 
 from core.chat import ChatRequest, ChatStream
+from core.diagnosis import Diagnosis, from_health
 from core.errors import DeskError
 from core.models import (
     LoadEvent,
@@ -20,6 +21,9 @@ from infrastructure.http import clean_base_url, usable_token
 from infrastructure.providers.lmstudio import calls
 from infrastructure.providers.lmstudio.catalog import Catalog
 from infrastructure.providers.lmstudio.chat import stream_chat
+from infrastructure.providers.lmstudio.finding import look
+from infrastructure.providers.lmstudio.finding_place import this_place
+from infrastructure.providers.lmstudio.finding_words import conclude
 from infrastructure.providers.lmstudio.health import check_health
 from infrastructure.providers.lmstudio.loading import Loading
 from infrastructure.providers.lmstudio.problems import problem
@@ -68,6 +72,11 @@ class LMStudioProvider:
 
     async def health(self) -> ProviderHealth:
         return await check_health(self._server, self._name, self._kind)
+
+    async def diagnose(self) -> Diagnosis:
+        if self._kind == "embedded":  # ours: nobody has to find it
+            return from_health(await self.health())
+        return conclude(await look(self._server, self._name, this_place()), self._name, self._kind)
 
     async def list_models(self) -> list[ModelInfo]:
         return await self._catalog.models()

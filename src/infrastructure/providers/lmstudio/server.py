@@ -49,6 +49,11 @@ class Server:
         self._token = token
         self._client: aiohttp.ClientSession | None = None
 
+    @property
+    def token(self) -> SecretStr | None:
+        """What every request carries; None where no token is set."""
+        return self._token
+
     async def get(self, path: str, *, seconds: float = CONTROL_SECONDS) -> Reply:
         """The whole answer, whatever its status."""
         return await self._whole("GET", path, None, seconds)
