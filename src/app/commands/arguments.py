@@ -12,6 +12,7 @@ Passwords are never arguments, which other users of the machine can read: set LM
 """
 WHERE = ("host", "port")
 BACK_END = ("data_dir", "lmstudio_url", "embedded", "models_dir", "engine_memory_budget")
+UPKEEP = ("on_start", "idle_unload_minutes", "keep_models_within", "pinned_models")
 DOOR = ("token_file", "public_url", "allowed_hosts", "log_level")
 
 
@@ -25,16 +26,16 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lmdesk {version('lmdesk')}")
     # `lmdesk --port 9000` is `lmdesk serve --port 9000`.
-    _add_server_options(parser, BACK_END, port=PAGE_PORT)
+    _add_server_options(parser, BACK_END + UPKEEP, port=PAGE_PORT)
     _add_open(parser)
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
 
     serve = commands.add_parser("serve", help="the page and the API together (the default)")
-    _add_server_options(serve, BACK_END, port=PAGE_PORT, inherit=True)
+    _add_server_options(serve, BACK_END + UPKEEP, port=PAGE_PORT, inherit=True)
     _add_open(serve, inherit=True)
 
     api = commands.add_parser("api", help="the API alone")
-    _add_server_options(api, BACK_END, port=API_PORT, inherit=True)
+    _add_server_options(api, BACK_END + UPKEEP, port=API_PORT, inherit=True)
 
     gui = commands.add_parser("gui", help="the page alone, for an API elsewhere")
     _add_server_options(gui, ("api_url",), port=PAGE_PORT, inherit=True)
