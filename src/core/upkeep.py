@@ -19,7 +19,8 @@ OnStart = Literal["reconnect", "last"]
 
 LOOK_SECONDS = 5.0
 # A provider may come up a little later than we do: the built-in engine always does.
-START_LOOKS = 12
+START_LOOK_SECONDS = 1.0
+START_LOOKS = 60
 
 
 class UpkeepRules(Value):
@@ -104,7 +105,7 @@ class Upkeep:
             except DeskError as error:
                 log.warning("the last model could not be loaded: %s", error.message)
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(START_LOOK_SECONDS)
 
     async def _idle(self) -> list[tuple[ModelInfo, float]]:
         """Ours that are free and not pinned, with seconds since their last use, longest first."""
