@@ -20,6 +20,7 @@ from app.replies import Acted, JobEvent, TurnStarted
 from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
+from core.diagnosis import Diagnosis
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.jobs import JobInfo
 from core.memory_map import MemoryMap
@@ -82,6 +83,10 @@ class DeskClient:
 
     async def providers_health(self) -> list[ProviderHealth]:
         return await self._get(list[ProviderHealth], "/models/providers/health")
+
+    async def doctor(self) -> list[Diagnosis]:
+        """What is the matter with the way to each provider, found out now."""
+        return await self._get(list[Diagnosis], "/doctor")
 
     async def start_load(
         self, model_id: str, *, context_length: int | None = None, ttl_seconds: int | None = None

@@ -1,5 +1,5 @@
 // The composer: drafts per chat, Send and Stop in one place, nothing typed is ever lost.
-import { $, kept, setText } from './dom.js';
+import { $, h, kept, setText } from './dom.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
 import { begin } from './loading.js';
@@ -9,6 +9,8 @@ import { decide } from './swap.js';
 import { fail, toast } from './toasts.js';
 import { scrollToEnd } from './scroll.js';
 
+// Refusals whose cause the Connection panel finds.
+const CONNECTION = new Set(['provider_unreachable', 'provider_timeout', 'provider_needs_token', 'provider_protocol']);
 const draftName = (chatId = state.chatId) => `draft.${chatId ?? 'new'}`;
 let box = null;
 let draftOf = null;
@@ -69,6 +71,7 @@ function problem(told) {
   problemCode = told?.code ?? null;
   line.hidden = !told;
   setText(line, told ? [told.message, told.hint].filter(Boolean).join(' ') : '');
+  if (CONNECTION.has(problemCode)) line.append(h('button', { type: 'button', class: 'link', 'data-act': 'doctor', 'aria-haspopup': 'dialog' }, 'What to do'));
 }
 
 async function send() {

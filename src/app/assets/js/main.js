@@ -2,6 +2,7 @@
 import { startChats, reload } from './chats.js';
 import { startComposer } from './composer.js';
 import { linkedChat, show, startConversation } from './conversation.js';
+import { startDoctor } from './doctor.js';
 import { startGauges } from './gauges.js';
 import { startKeys } from './keys.js';
 import { startModels } from './models.js';
@@ -15,6 +16,7 @@ startKeys();
 startRepairs();
 const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation()]);
 startGauges();
+startDoctor();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });

@@ -94,7 +94,7 @@ function notices() {
   if (own) {
     const shown = Boolean(state.pulse?.embedded_in_use) && !state.offline;
     own.hidden = !shown;
-    setText(own, shown ? 'LM Studio is not running, so the built-in engine answers. Start LM Studio and it shows up here by itself.' : '');
+    setText($('span', own), shown ? 'LM Studio is not running, so the built-in engine answers. Start LM Studio and it shows up here by itself.' : '');
   }
 }
 
