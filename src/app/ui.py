@@ -208,6 +208,7 @@ def job_view(job: JobInfo, *, now: float) -> dict[str, Any]:
         "exact": job.exact,
         "age": max(0.0, now - job.created_at),
         "left": wording.time_left(job, now=now),
+        "late": wording.is_late(job, now=now),
         "still": max(0.0, now - (job.moved_at or now)),
     }
 

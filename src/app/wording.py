@@ -261,14 +261,23 @@ def phase(
 
 def time_left(job: JobInfo, *, now: float) -> str | None:
     """How much longer a load takes, going by the last one."""
-    usual = job.usual_seconds
-    if usual is None or job.phase != "loading":
+    if job.usual_seconds is None or job.phase != "loading":
         return None
-    age = now - job.phase_at
-    if usual - age >= 0.5:
-        return f"about {duration(max(1.0, round(usual - age))).replace('.0 s', ' s')} left"
-    late = age > usual * LATE_SHARE + LATE_SECONDS
-    return "longer than the last time" if late else None
+    left = round(job.usual_seconds - (now - job.phase_at))
+    return (
+        f"about {left} s left"
+        if 0 < left < 60
+        else f"about {duration(left)} left"
+        if left > 0
+        else None
+    )
+
+
+def is_late(job: JobInfo, *, now: float) -> bool:
+    """Whether a load takes much longer than the last one did."""
+    if job.usual_seconds is None or job.phase != "loading":
+        return False
+    return now - job.phase_at > job.usual_seconds * LATE_SHARE + LATE_SECONDS
 
 
 def providers_state(providers: tuple[ProviderHealth, ...]) -> tuple[str, str, str]:

@@ -1,4 +1,7 @@
-"""Changing models with room for only some: the swap dialog, with a scripted LM Studio and GPU."""
+"""Changing models with room for only some: the swap dialog and the memory map.
+
+With a scripted LM Studio and a stand-in for the GPU.
+"""
 
 import re
 import sys
@@ -17,6 +20,7 @@ from tests.servers import ScriptedLMStudio, ScriptedModel
 
 GB = 2**30
 SMALL, LARGE, HUGE, THEIRS = "qwen/small", "meta/large", "google/huge", "other/theirs"
+WEIGHED = "microsoft/weighed"  # by one test alone: what was measured is remembered
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or compiler() is None,
@@ -86,6 +90,7 @@ def studio(running: tuple[Desk, Studio, Card]) -> PickyStudio:
             ScriptedModel(LARGE, size_bytes=7_000_000_000),
             ScriptedModel(HUGE, size_bytes=30_000_000_000),
             ScriptedModel(THEIRS, size_bytes=1_000_000_000),
+            ScriptedModel(WEIGHED, size_bytes=7_000_000_000),
         ],
         tokens=60,
         rate=20,
@@ -99,9 +104,9 @@ def desk(running: tuple[Desk, Studio, Card], studio: PickyStudio, card: Card) ->
     desk = running[0]
     desk.clean()
     desk.get("/models/", refresh=True)
-    desk.post("/models/load", {"model_id": SMALL})
     card.used(6)
     wait_for(lambda: memory_used(desk) == 6 * GB, what="the GPU's new figure")
+    desk.post("/models/load", {"model_id": SMALL})
     return desk
 
 
@@ -228,6 +233,32 @@ def test_a_switch_now_ends_the_answer_and_says_so(screen: Screen, studio: PickyS
     expect(screen.answers.get_by_test_id("bot")).to_contain_text("0 1 2")
     expect(screen.model_state).to_have_text("Loaded")
     assert studio.models[LARGE].instances
+    studio.tokens = 3
+    button(screen.conversation, "Continue with LARGE").click()
+    expect(screen.answers).to_have_count(2)
+    expect(screen.answers.first.get_by_test_id("bot")).to_contain_text("0 1 2")
+    expect(screen.answers.first.locator(".facts")).to_contain_text("small")
+    expect(screen.answers.last.get_by_test_id("bot")).to_have_text(numbers(3))
+    expect(screen.answers.last.locator(".facts")).to_contain_text("large")
+
+
+def test_an_answer_that_waits_for_another_chats_answer_names_it(
+    screen: Screen, studio: PickyStudio
+) -> None:
+    screen.send("Count")
+    expect(screen.live).to_contain_text("0 1 2")
+    screen.new_chat.click()
+    screen.choose("LARGE")
+
+    screen.send("Count too")
+    button(dialog_of(screen), "Switch").click()
+
+    expect(screen.page.locator("#phase-line")).to_contain_text(
+        "Waiting for the answer in “Count” to end"
+    )
+    expect(screen.answers.get_by_test_id("bot")).to_have_text(numbers(60))
+    expect(screen.answers.locator(".facts")).to_contain_text("large")
+    assert studio.aborted == 0
 
 
 def test_after_a_failed_switch_the_old_model_is_back_and_it_says_so(
@@ -290,3 +321,71 @@ def test_a_refused_plan_does_not_stand_in_the_way_of_a_load(
 
     expect(screen.model_state).to_have_text("Loaded")
     assert studio.models[SMALL].instances
+
+
+# The memory map
+
+
+def memory_row(screen: Screen, name: str) -> Locator:
+    return screen.system.get_by_role("listitem").filter(has_text=name)
+
+
+def test_the_memory_map_has_a_row_for_everything(
+    desk: Desk, studio: PickyStudio, card: Card, open_tab: Open
+) -> None:
+    studio.models[THEIRS].load(4096)
+    desk.get("/models/", refresh=True)
+    card.used(8)
+    screen = open_tab(desk)
+
+    expect(memory_row(screen, "SMALL")).to_contain_text(re.compile(r"about \d\.\d GB"))
+    expect(memory_row(screen, "THEIRS")).to_contain_text(re.compile(r"about \d\.\d GB"))
+    expect(memory_row(screen, "Other programs")).to_contain_text(re.compile(r"\d (GB|MB)"))
+    expect(memory_row(screen, "Free")).to_contain_text("4.0 GB")
+    expect(screen.system).to_contain_text("8\u2009/\u200912 GB")
+
+
+def test_a_model_is_ejected_from_the_map(screen: Screen, studio: PickyStudio, card: Card) -> None:
+    button(memory_row(screen, "SMALL"), "Eject SMALL").click()
+
+    expect(memory_row(screen, "SMALL")).to_have_count(0)
+    expect(screen.system).to_contain_text("No model is in memory.")
+    assert not studio.models[SMALL].instances
+    card.used(1)
+    expect(memory_row(screen, "Free")).to_contain_text("11.0 GB")
+
+
+def test_ejecting_a_model_in_use_asks_first(screen: Screen, studio: PickyStudio) -> None:
+    screen.allow(REFUSED)
+    studio.tokens = 10_000
+    screen.send("Count")
+    expect(screen.live).to_contain_text("0 1 2")
+    expect(memory_row(screen, "SMALL")).to_contain_text("answering")
+
+    button(memory_row(screen, "SMALL"), "Eject SMALL").click()
+
+    refusal = screen.alert.filter(has_text="SMALL is in use")
+    expect(refusal).to_be_visible()
+    expect(screen.stop_button).to_be_visible()
+    button(refusal, "Stop and unload").click()
+    expect(memory_row(screen, "SMALL")).to_have_count(0)
+    expect(screen.answers).to_contain_text("Ended because the model was unloaded")
+
+
+def test_what_a_load_was_seen_to_take_is_called_measured(
+    screen: Screen, studio: PickyStudio, card: Card
+) -> None:
+    button(memory_row(screen, "SMALL"), "Eject SMALL").click()
+    expect(screen.system).to_contain_text("No model is in memory.")
+    card.used(1)
+    expect(memory_row(screen, "Free")).to_contain_text("11.0 GB")
+    studio.load_may_go.clear()
+    screen.choose("WEIGHED")
+    screen.load.click()
+    expect(screen.progress).to_be_visible()
+    card.used(9)
+    studio.load_may_go.set()
+
+    expect(screen.model_state).to_have_text("Loaded")
+    expect(memory_row(screen, "WEIGHED")).to_contain_text("8.0 GB, measured")
+    expect(memory_row(screen, "Other programs")).to_contain_text("1.0 GB")

@@ -3,7 +3,7 @@
 from app.live import LiveAnswer
 from app.replies import JobEvent
 from app.transcript import ASKED, SHOWN, as_written, transcript
-from core.chats import Message, ModelTruth, Problem, TurnStats
+from core.chats import Message, ModelTruth, Problem, StopProof, TurnStats
 from core.jobs import JobInfo
 
 
@@ -154,3 +154,38 @@ def test_a_tick_changes_nothing() -> None:
     before = answer.state()["words"]
     answer.take(JobEvent(None, "tick", {"type": "tick", "seconds": 1}))
     assert answer.state()["words"] == before == "Reading the prompt 50%"
+
+
+def test_a_row_tells_a_stop_that_did_not_take_and_what_to_eject() -> None:
+    proof = StopProof(state="busy", seconds=3.0, doing="reading")
+    told = transcript(
+        (
+            message(1, "user", content="Why?"),
+            message(
+                2,
+                "assistant",
+                status="stopped",
+                model=ModelTruth(asked="lmstudio:a"),
+                stats=TurnStats(stop_proof=proof),
+            ),
+        )
+    )
+    row = told.rows[1]
+    assert (row["label"], row["proof"], row["busy"]) == (
+        "Stopped",
+        "still reading the prompt",
+        True,
+    )
+    assert row["model_id"] == "lmstudio:a"
+
+
+def test_only_an_answer_that_lost_its_model_goes_on_with_one_click() -> None:
+    def lost(status: str, reason: str) -> bool:
+        told = transcript((message(1, "assistant", status=status, reason=reason),))
+        return bool(told.rows[0]["lost_model"])
+
+    assert lost("interrupted", "model_crashed")
+    assert lost("interrupted", "model_changed")
+    assert lost("interrupted", "model_unloaded")
+    assert not lost("interrupted", "server_stopped")
+    assert not lost("stopped", "user")

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from app import wording
-from core.chats import Message, ModelTruth, TurnStats
+from core.chats import Message, ModelTruth, StopProof, TurnStats
 from core.hardware import Gpu
+from core.jobs import JobInfo
 from core.models import Capabilities, Instance, ModelInfo, ProviderHealth, ProviderState
 
 
@@ -160,3 +161,77 @@ def test_a_gpu_tells_temperature_and_power_as_far_as_it_can() -> None:
     gpu = Gpu(index=0, name="G", temperature_celsius=61.4, power_watts=80.2, power_limit_watts=450)
     assert wording.gpu_detail(gpu) == "61 °C · 80 / 450 W"
     assert wording.gpu_detail(Gpu(index=0, name="G")) == ""
+
+
+def test_what_a_model_takes_says_how_that_is_known() -> None:
+    assert wording.memory_taken(3 * 2**30, measured=True) == "3.0 GB, measured"
+    assert wording.memory_taken(700 * 2**20, measured=False) == "about 700 MB"
+    assert wording.memory_taken(None, measured=False) == "size not known"
+
+
+def test_an_answer_names_model_quantization_and_context_as_far_as_they_are_known() -> None:
+    asked = "lmstudio:qwen/qwen3-4b"
+    full = ModelTruth(asked=asked, quantization="Q4_K_M", got_context=8192)
+    assert wording.written_with(full) == ["qwen3-4b", "Q4_K_M", "8k context"]
+    assert wording.written_with(ModelTruth(asked=asked)) == ["qwen3-4b"]
+
+
+def test_two_differences_are_one_sentence() -> None:
+    truth = ModelTruth(
+        asked="lmstudio:a", answered="b", asked_context=32768, got_context=4096, instance_id="a"
+    )
+    assert wording.difference(truth) == "Asked for a, b answered; asked for 32k context, got 4k"
+
+
+@pytest.mark.parametrize(
+    ("proof", "words"),
+    [
+        (StopProof(state="idle", seconds=0.42), "idle after 0.4 s"),
+        (StopProof(state="idle", seconds=0.01), "idle after 0.1 s"),
+        (StopProof(state="busy", seconds=3.0, doing="reading"), "still reading the prompt"),
+        (StopProof(state="busy", seconds=3.0, doing="generating"), "still writing"),
+        (StopProof(state="busy", seconds=3.0), "still busy"),
+        (StopProof(state="unknown"), None),
+    ],
+)
+def test_a_stop_tells_what_the_model_did_after_it(proof: StopProof, words: str | None) -> None:
+    assert wording.stop_proof(proof) == words
+
+
+def test_a_wait_says_what_it_is_for() -> None:
+    def waiting(name: str, stage: str | None) -> str:
+        return wording.phase(name, progress=None, exact=None, stage=stage)
+
+    assert waiting("queued", None) == "Waiting its turn"
+    assert waiting("queued", "waiting for the answer in “A” to end") == (
+        "Waiting for the answer in “A” to end"
+    )
+    assert waiting("unloading", "taking A out of memory") == "Taking A out of memory"
+    assert waiting("loading", "bringing A back") == "Bringing A back"
+
+
+def load(**facts: object) -> JobInfo:
+    return JobInfo.model_validate(
+        {"id": "j", "kind": "load", "state": "running", "phase": "loading"}
+        | {"created_at": 90.0, "phase_at": 100.0, "usual_seconds": 5.0}
+        | facts
+    )
+
+
+@pytest.mark.parametrize(
+    ("job", "now", "left", "late"),
+    [
+        (load(), 102.0, "about 3 s left", False),
+        (load(), 104.8, None, False),
+        (load(), 107.0, None, False),
+        (load(), 109.0, None, True),
+        (load(usual_seconds=None), 102.0, None, False),
+        (load(usual_seconds=125.0), 100.0, "about 2 min 5 s left", False),
+        (load(phase="queued"), 109.0, None, False),
+    ],
+)
+def test_a_load_goes_by_the_last_one(
+    job: JobInfo, now: float, left: str | None, late: bool
+) -> None:
+    assert wording.time_left(job, now=now) == left
+    assert wording.is_late(job, now=now) is late

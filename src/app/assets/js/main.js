@@ -5,18 +5,22 @@ import { linkedChat, show, startConversation } from './conversation.js';
 import { startDoctor } from './doctor.js';
 import { startGauges } from './gauges.js';
 import { startKeys } from './keys.js';
+import { startMemory } from './memory.js';
 import { startModels } from './models.js';
 import { startParams } from './params.js';
+import { startPhase } from './phase.js';
 import { startPulse } from './pulse.js';
 import { startRepairs } from './repairs.js';
+import { startRows } from './rows.js';
 import { startScroll } from './scroll.js';
 import { state } from './store.js';
 
 startKeys();
 startRepairs();
-const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation()]);
+const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation(), startRows(), startPhase()]);
 startGauges();
 startDoctor();
+startMemory();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });

@@ -107,7 +107,7 @@ function paint() {
 function stateWords(model, job, mine) {
   if (job) {
     const since = (Date.now() - (job.seenAt ?? Date.now())) / 1000;
-    if ((job.still ?? 0) + since >= STILL) return `Nothing has moved for ${seconds((job.still ?? 0) + since)}`;
+    if (job.phase === 'loading' && (job.still ?? 0) + since >= STILL) return `Nothing has moved for ${seconds((job.still ?? 0) + since)}`;
     const percent = job.progress === null || job.progress === undefined ? '' : ` ${job.exact === false ? '~' : ''}${Math.round(job.progress * 100)} %`;
     return `${job.stage ?? `Loading${mine ? '' : nameOf(job.model_id)}`}${percent} · ${job.left ?? seconds((job.age ?? 0) + since)}`;
   }
