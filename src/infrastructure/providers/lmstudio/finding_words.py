@@ -12,7 +12,6 @@ from infrastructure.http import NotHttp
 from infrastructure.providers.lmstudio.detect import WrongServer
 from infrastructure.providers.lmstudio.finding import Sight
 from infrastructure.providers.lmstudio.finding_place import DEFAULT_PORT
-from infrastructure.providers.lmstudio.health import HEALTH_SECONDS
 
 INTO_ENV = "Put this line into .env, then start LM Desk again."
 EXTRA_HOSTS = 'extra_hosts:\n  - "host.docker.internal:host-gateway"'
@@ -108,7 +107,7 @@ def _slow(seen: Sight) -> Finding:
     ours = seen.place.whose(seen.host) == "ours" and not seen.place.in_container
     return Finding(
         "slow",
-        f"LM Studio takes connections at {seen.url}, but does not answer within {HEALTH_SECONDS} s.",
+        f"LM Studio takes connections at {seen.url}, but does not answer in time.",
         hint="A busy server gets there by itself; if it does not, start it anew.",
         command="lms server stop\nlms server start" if ours else "",
     )
