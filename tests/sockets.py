@@ -41,7 +41,8 @@ class _QuietServer(uvicorn.Server):
 @asynccontextmanager
 async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
     """The app on a real socket of this loop, with WebSockets if it says so; its base URL."""
-    with socket.socket() as listener:
+    # The protocol by its name: only then does asyncio send at once instead of waiting for more.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         config = uvicorn.Config(

@@ -85,12 +85,17 @@ class Leases:
                 await shelf.fresh(max_age=GUARD_SECONDS / 2)
                 # A list that could not be had proves nothing; the stream itself will tell.
                 if shelf.error is None:
-                    self._end_lost(shelf)
+                    self.end_lost(shelf)
 
-    def _end_lost(self, shelf: Shelf) -> None:
+    def end_lost(self, shelf: Shelf) -> list[Job]:
+        """End the answers whose instances this list no longer shows; their jobs."""
+        lost = []
         there = {(m.full_name, i.id) for m in shelf.models for i in m.instances}
         loadable = {model.full_name for model in shelf.models if model.loadable}
         for name in loadable & self._holds.keys():
             for job_id, hold in self._holds[name].items():
                 if (name, hold.instance_id) not in there:
-                    self._jobs.get(job_id).request_end("interrupted", "model_unloaded")
+                    job = self._jobs.get(job_id)
+                    job.request_end("interrupted", "model_unloaded")
+                    lost.append(job)
+        return lost

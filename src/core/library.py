@@ -234,10 +234,13 @@ class ModelLibrary:
             self._moving[model.full_name] = state
         self._moves += 1
 
-    async def _current(self, model: ModelInfo, *, max_age: float = ACT_MAX_AGE) -> ModelInfo:
-        """The model as the provider lists it now. Raises its error, or ModelNotFound."""
+    async def _current(self, model: ModelInfo) -> ModelInfo:
+        """The model as the provider lists it now: somebody else may just have taken it out.
+
+        Raises its error, or ModelNotFound.
+        """
         shelf = self._shelf(model.provider)
-        await shelf.fresh(max_age=max_age)
+        await shelf.fresh(max_age=0.0)
         if shelf.error is not None:
             raise shelf.error
         for listed in shelf.models:
@@ -261,6 +264,9 @@ class ModelLibrary:
         watch = self._loads.begin() if self._loads else None
         self._move(model, "loading")
         try:
+            # Their server would load a copy of its own for them.
+            for lost in self._leases.end_lost(self._shelf(model.provider)):
+                await lost.ended.wait()
             loaded = await self._follow_load(job, loader, model, options)
         finally:
             self._shelf(model.provider).forget()
@@ -273,7 +279,7 @@ class ModelLibrary:
     async def _prove(self, loader: ModelLoader, model: ModelInfo, loaded: Loaded) -> None:
         """Raises LoadUnproven unless the provider lists what it says it loaded."""
         try:
-            now = await self._current(model, max_age=0.0)
+            now = await self._current(model)
         except asyncio.CancelledError:
             if loaded.seconds:  # the cancel came when the model was just there
                 await loader.unload_instance(loaded.instance.id)
@@ -330,7 +336,7 @@ class ModelLibrary:
 
     async def instances(self, model: ModelInfo) -> tuple[Instance, ...]:
         """Those in memory now."""
-        return (await self._current(model, max_age=0.0)).instances
+        return (await self._current(model)).instances
 
     async def take_out(
         self, model: ModelInfo, *, interrupt: str | None = None
@@ -356,7 +362,7 @@ class ModelLibrary:
             self._move(model, None)
         if self._loads is not None:
             self._loads.unloaded(model)
-        await self._current(model, max_age=0.0)
+        await self._current(model)
         return taken
 
     def _refuse_if_leased(self, model: ModelInfo, *, force: bool) -> None:
