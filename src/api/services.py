@@ -11,6 +11,7 @@ from core.library import ModelLibrary
 from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore
+from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.swap import Swaps
 from core.turns import TurnService
@@ -31,6 +32,7 @@ class Services:
     agents: dict[str, Agent]
     planner: Planner
     swaps: Swaps
+    recorder: FlightRecorder
 
 
 def _services(request: Request) -> Services:

@@ -21,6 +21,7 @@ from core.loads import Loads
 from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore, HardwareProbe, Provider
+from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.standby import LoadingProvider, StandbyProvider
 from core.swap import Swaps
@@ -68,9 +69,11 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
         agents = {agent.id: agent for agent in BUILTIN_AGENTS}
         revisions = Revisions()
-        turns = TurnService(store, library, jobs, agents, revisions)
-        for task in (watch.run(), monitor.run()):
+        recorder = FlightRecorder(store, store.flights, monitor, secrets=_secrets(settings, engine))
+        turns = TurnService(store, library, jobs, agents, revisions, recorder)
+        for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
+        stack.push_async_callback(recorder.aclose)
         stack.push_async_callback(turns.aclose)
         stack.push_async_callback(jobs.aclose)
         await _first_look(watch)
@@ -79,7 +82,17 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         upkeep = Upkeep(library, loads, planner, settings.upkeep)
         await stack.enter_async_context(_background(upkeep.run()))
         yield Services(
-            store, jobs, library, turns, watch, monitor, revisions, agents, planner, swaps
+            store,
+            jobs,
+            library,
+            turns,
+            watch,
+            monitor,
+            revisions,
+            agents,
+            planner,
+            swaps,
+            recorder,
         )
 
 
@@ -104,6 +117,13 @@ async def lmstudio_diagnosis(settings: Settings) -> Diagnosis:
 
 def _lmstudio(settings: Settings) -> LMStudioProvider:
     return LMStudioProvider(LMSTUDIO, settings.lmstudio_url, token=settings.lmstudio_token)
+
+
+def _secrets(settings: Settings, engine: EngineWithStarter | None) -> list[str]:
+    """What must never be written down or given away."""
+    given = (settings.token, settings.lmstudio_token)
+    secrets = [token.get_secret_value() for token in given if token is not None]
+    return [*secrets, engine.token] if engine is not None else secrets
 
 
 def _engine(settings: Settings, jobs: JobService) -> EngineWithStarter | None:

@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from core.value import Value
+from core.wire import WireLog
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -36,12 +37,16 @@ class Parameters(Value):
 class ChatRequest(Value):
     """Everything a provider needs to continue a conversation."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
     model_id: str
     """The provider's own id of the model."""
     instance_id: str | None = None
     """The instance a turn is bound to; asked for instead of the model where there is one."""
     messages: tuple[ChatMessage, ...]
     parameters: Parameters = Parameters()
+    wire: WireLog | None = Field(default=None, exclude=True, repr=False)
+    """Where an adapter that can do so notes what it sends and gets."""
 
 
 # The four below travel once a token; NamedTuples cost a tenth of a pydantic model.

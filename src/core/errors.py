@@ -5,7 +5,8 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
 
     DeskError
      ├ RequestError            the person can fix it
-     │  ├ NotFound             ├ ChatNotFound, MessageNotFound, JobNotFound, AgentNotFound, ProviderNotFound
+     │  ├ NotFound             ├ ChatNotFound, MessageNotFound, JobNotFound, AgentNotFound, ProviderNotFound,
+     │  │                        FlightNotFound
      │  ├ ModelNotFound          carries the closest names
      │  ├ ModelAmbiguous         carries the candidates
      │  ├ MessageEmpty, MessageTooLong, BadParameter
@@ -66,6 +67,12 @@ class JobNotFound(NotFound):
     """No job has this id, or it ended too long ago."""
 
     code = "job_not_found"
+
+
+class FlightNotFound(NotFound):
+    """Nobody wrote down how this answer was made."""
+
+    code = "flight_not_found"
 
 
 class AgentNotFound(NotFound):

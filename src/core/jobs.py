@@ -15,13 +15,13 @@ from core.bell import Bell
 from core.chats import Problem
 from core.errors import DeskError, JobNotFound
 from core.eventlog import Event, EventLog
+from core.timeline import Phase, Timeline
 from core.value import Value
 
 log = logging.getLogger(__name__)
 
 JobKind = Literal["turn", "load", "unload", "download"]
 JobState = Literal["running", "done", "failed", "stopped", "interrupted"]
-Phase = Literal["queued", "loading", "reading", "thinking", "writing", "unloading", "downloading"]
 
 # A silent stream shows a sign of life this often; also how a proxy and a closed tab are noticed.
 TICK_SECONDS = 1.0
@@ -75,6 +75,7 @@ class Job:
         self.model_id = model_id
         self.result: dict[str, Any] = {}
         self.log = EventLog()
+        self.timeline = Timeline()
         self.ended = asyncio.Event()
         self.ending: tuple[JobState, str] | None = None
         self._state: JobState = "running"
@@ -142,8 +143,10 @@ class Job:
         """Say where the job is, for lists and late comers."""
         if phase != self._phase:
             self._phase, self._phase_at = phase, time.time()
+            self.timeline.enter(phase)
         if (phase, progress, stage) != self._place:
             self._place, self._moved_at = (phase, progress, stage), time.time()
+            self.timeline.mark(progress, stage)
         self._progress, self._exact, self._stage = progress, exact, stage
 
     async def watch(

@@ -1,5 +1,6 @@
 """LoadJobs: for each model the one job that loads it, and who waits for it."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -35,9 +36,11 @@ class LoadJobs:
             self._waiting[load.id] = 0
         if load.id in self._waiting:
             self._waiting[load.id] += 1
+        since = time.monotonic()
         try:
             await _mirror(load, job)
         finally:
+            job.timeline.adopt(load.timeline, since)
             if load.id in self._waiting:
                 self._waiting[load.id] -= 1
                 if not self._waiting[load.id]:

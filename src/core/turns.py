@@ -28,9 +28,11 @@ from core.leases import Lease
 from core.library import ModelLibrary
 from core.models import ModelInfo
 from core.ports import ChatStore, Provider
+from core.recorder import FlightRecorder, Recording
 from core.revisions import Revisions
 from core.stopping import StopProofs
 from core.value import Value
+from core.wire import WireLog
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,10 @@ class TurnService:
         jobs: JobService,
         agents: dict[str, Agent],
         revisions: Revisions,
+        recorder: FlightRecorder | None = None,
     ) -> None:
+        """With a `recorder`, how each answer is made is kept there."""
+        self._recorder = recorder
         self._revisions = revisions
         self._store = store
         self._library = library
@@ -196,10 +201,14 @@ class TurnService:
 
     async def _answer(self, job: Job, plan: _Plan, message: Message) -> None:
         answer = Answer(message, plan.model)
+        provider = self._library.provider(plan.model.provider)
+        recording = Recording(job, provider.name, provider.kind, plan.history)
+        if self._recorder is not None:
+            self._recorder.begin(recording)
         keeper = asyncio.create_task(self._keep(answer))
         try:
             async with self._library.lease(plan.model, job) as lease:
-                await self._stream(job, plan, lease, answer)
+                await self._stream(job, plan, lease, answer, recording.wire)
             if plan.agent.strict:
                 _refuse_another(answer.truth)
             answer.end("done", answer.finish_reason)
@@ -222,6 +231,7 @@ class TurnService:
             answer.end("failed", "internal", INTERNAL)
             raise
         finally:
+            job.timeline.close()
             # Not cancelled: a write that is broken off in the middle may keep the database locked.
             answer.grew.set()
             await asyncio.wait([keeper])
@@ -230,13 +240,17 @@ class TurnService:
             try:
                 await self._store.finish_message(answer.message)
             finally:
+                if self._recorder is not None:
+                    self._recorder.end()
                 self._busy.discard(plan.chat.id)
                 self._revisions.touch(plan.chat.id)
             # Begins behind the job's end, which the person who stopped waits for.
             self._proofs.begin(answer.message, plan.model)
             job.result = {"message": answer.message.model_dump(mode="json")}
 
-    async def _stream(self, job: Job, plan: _Plan, lease: Lease, answer: Answer) -> None:
+    async def _stream(
+        self, job: Job, plan: _Plan, lease: Lease, answer: Answer, wire: WireLog
+    ) -> None:
         provider: Provider = self._library.provider(lease.model.provider)
         answer.begin(lease, job)
         request = ChatRequest(
@@ -244,6 +258,7 @@ class TurnService:
             instance_id=lease.instance.id,
             messages=_as_sent(plan),
             parameters=plan.parameters.model_copy(update={"system_prompt": None}),
+            wire=wire,
         )
         async with aclosing(provider.stream_chat(request)) as events:
             async for event in events:

@@ -2,9 +2,20 @@
 
 from typing import Final
 
-from sqlalchemy import JSON, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -58,4 +69,12 @@ loads = Table(
     Column("gpu_bytes", JSON, nullable=False),
     Column("ram_bytes", Integer),
     Column("at", Float, nullable=False),
+)
+
+flights = Table(
+    "flights",
+    metadata,
+    Column("message_id", String, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    # JSON, compressed.
+    Column("record", LargeBinary, nullable=False),
 )

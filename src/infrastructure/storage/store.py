@@ -15,6 +15,7 @@ from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.errors import ChatNotFound
 from infrastructure.storage import tree
 from infrastructure.storage.faults import storage_faults
+from infrastructure.storage.flights import SqlFlights
 from infrastructure.storage.load_history import SqlLoadHistory
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
 from infrastructure.storage.schema import chats, messages
@@ -44,6 +45,8 @@ class SqlChatStore:
         self._texts = TextWriter(self._writer, self._lock)
         self.load_history = SqlLoadHistory(engine, self._lock)
         """What loads took, in the same file."""
+        self.flights = SqlFlights(engine, self._lock)
+        """How answers were made, in the same file."""
 
     async def create_chat(
         self, *, title: str = "", agent_id: str | None = None, model_id: str | None = None

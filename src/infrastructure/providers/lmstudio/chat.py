@@ -5,8 +5,10 @@ from typing import Any
 from core.chat import Answered, ChatRequest, ChatStream, FinishReason
 from core.errors import ContextTooLong, DeskError, ProviderProtocolError
 from core.models import ProviderKind
+from core.wire import WireLog
+from infrastructure.http import Reply
 from infrastructure.providers.lmstudio.problems import problem, reply_problem
-from infrastructure.providers.lmstudio.server import Server
+from infrastructure.providers.lmstudio.server import Server, Stream
 from infrastructure.providers.lmstudio.stream import AnswerReader
 from infrastructure.providers.lmstudio.wording import Wording
 
@@ -16,11 +18,15 @@ _REASONS: dict[str | None, FinishReason] = {"length": "length", "tool_calls": "t
 
 async def stream_chat(server: Server, request: ChatRequest, kind: ProviderKind) -> ChatStream:
     """The answer's events; the last one is Answered. Closing closes the connection at once."""
-    stream = await server.open(_PATH, payload(request, kind))
+    body = payload(request, kind)
+    if request.wire is not None:
+        request.wire.sent("POST", f"{server.base_url}{_PATH}", body)
+    stream = await server.open(_PATH, body)
+    reader = AnswerReader()
     try:
-        reader = AnswerReader()
         if not stream.is_events:
             reply = await stream.reply()
+            _note_reply(request.wire, reply)
             if not reply.ok or not isinstance(reply.body, dict):
                 raise reply_problem(reply, server.wording)
             for event in reader.body(reply.body):
@@ -36,6 +42,7 @@ async def stream_chat(server: Server, request: ChatRequest, kind: ProviderKind) 
         yield answered(reader, server.wording)
     finally:
         stream.close()
+        _note(request.wire, stream, reader)
 
 
 def payload(request: ChatRequest, kind: ProviderKind) -> dict[str, Any]:
@@ -78,6 +85,32 @@ def answered(reader: AnswerReader, wording: Wording) -> Answered:
         output_tokens=output,
         raw_stats=stats or None,
     )
+
+
+def _note(wire: WireLog | None, stream: Stream, reader: AnswerReader) -> None:
+    """The facts of the answer as the server put them, however it ended."""
+    if wire is None:
+        return
+    failure = reader.failure
+    wire.received(
+        status=stream.status,
+        **reader.head,
+        finish_reason=reader.finish_reason,
+        usage=reader.usage,
+        **reader.stats,
+        error=failure._asdict() if failure else None,
+        complete=reader.done,
+    )
+
+
+def _note_reply(wire: WireLog | None, reply: Reply) -> None:
+    """What came in the place of a stream, without an answer's text."""
+    if wire is None:
+        return
+    if isinstance(reply.body, dict):
+        wire.received(body={key: value for key, value in reply.body.items() if key != "choices"})
+    else:
+        wire.received(body=reply.text)
 
 
 def _nothing_said(reader: AnswerReader, wording: Wording) -> DeskError:

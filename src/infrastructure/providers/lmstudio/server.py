@@ -150,6 +150,10 @@ class Stream:
         self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_connection)
 
     @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
     def is_events(self) -> bool:
         """Whether it is a stream of events, as asked; else read the `reply`."""
         return self._response.status == 200 and self._response.content_type == "text/event-stream"

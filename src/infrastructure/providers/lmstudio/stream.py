@@ -12,6 +12,7 @@ from infrastructure.http import ServerError, check_body
 from infrastructure.providers.lmstudio.think import ThinkSplitter
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
+_HEAD = ("id", "object", "created", "model", "system_fingerprint")
 
 
 class LineSplitter:
@@ -49,6 +50,7 @@ class AnswerReader:
         "done",
         "failure",
         "finish_reason",
+        "head",
         "model",
         "said",
         "stats",
@@ -61,6 +63,8 @@ class AnswerReader:
         self.failure: ServerError | None = None
         """An error came in the stream; events before it are good."""
         self.finish_reason: str | None = None
+        self.head: dict[str, Any] = {}
+        """What the first chunk says of the whole answer: its id and the like."""
         self.model: str | None = None
         self.said = False
         """Anything at all was generated."""
@@ -131,6 +135,7 @@ class AnswerReader:
             return
         if self.model is None and isinstance(model := frame.get("model"), str) and model:
             self.model = model
+            self.head = {name: frame[name] for name in _HEAD if name in frame}
         choices = frame.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             self._choice(choices[0], events)
