@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, Problem
+from core.diagnosis import Diagnosis, from_health
 from core.errors import DeskError
 from core.hardware import HardwareSnapshot
 from core.jobs import Job, JobInfo
@@ -57,6 +58,10 @@ def _models_routes(app: FastAPI, world: World) -> None:
     @app.get("/api/v1/models/providers/health")
     async def health() -> list[ProviderHealth]:
         return providers(world)
+
+    @app.get("/api/v1/doctor")
+    async def doctor() -> list[Diagnosis]:
+        return [from_health(each) for each in providers(world)]
 
     @app.post("/api/v1/models/load")
     async def load(request: Request, wait: bool = True) -> Any:
