@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from api import docs, errors
-from api.routers import chats, desk, doctor, flights, health, jobs, models, swap
+from api.routers import chats, desk, doctor, downloads, flights, health, jobs, models, swap
 from api.settings import Settings
 from api.wiring import open_services
 from core.version import VERSION
@@ -37,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         jobs.router,
         desk.router,
         doctor.router,
+        downloads.router,
         flights.router,
     ):
         door.include_router(router)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from core.agents import Agent
+from core.downloads import Downloads
 from core.jobs import JobService
 from core.library import ModelLibrary
 from core.monitor import HardwareMonitor
@@ -32,6 +33,7 @@ class Services:
     agents: dict[str, Agent]
     planner: Planner
     swaps: Swaps
+    downloads: Downloads
     recorder: FlightRecorder
 
 

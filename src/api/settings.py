@@ -120,6 +120,13 @@ class Settings(BaseSettings):
     pinned_models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
         (), description="models that are never unloaded by themselves, with commas between"
     )
+    hf_endpoint: Url = Field(
+        "https://huggingface.co",
+        description="the hub that models come from, such as https://huggingface.co",
+    )
+    hf_token: SecretStr | None = Field(
+        None, description="a Hugging Face token, for models that are not for everybody"
+    )
     token: SecretStr | None = Field(
         None, description=f"the password of this LM Desk, {TOKEN_LENGTH} characters or more"
     )
@@ -160,6 +167,14 @@ class Settings(BaseSettings):
         if token is not None and not _fits_a_header(token.get_secret_value()):
             raise ValueError("only letters, digits, spaces and signs of ASCII fit an HTTP header")
         return token
+
+    @field_validator("hf_endpoint")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise ValueError("it must begin with https://")
+        return url
 
     @field_validator("log_level", mode="before")
     @classmethod

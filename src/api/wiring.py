@@ -15,6 +15,7 @@ from api.settings import Settings
 from api.starter import EngineWithStarter
 from core.builtin_agents import BUILTIN_AGENTS
 from core.diagnosis import Diagnosis, diagnosed
+from core.downloads import Downloads
 from core.jobs import JobService
 from core.library import ModelLibrary
 from core.loads import Loads
@@ -32,6 +33,7 @@ from infrastructure.engine.launcher import EmbeddedEngine
 from infrastructure.engine.starter import KEY as STARTER
 from infrastructure.engine.starter import fetch_starter, starter_path
 from infrastructure.hardware import MachineProbe
+from infrastructure.hub import HubClient, HubFolder, HubLookup
 from infrastructure.providers.lmstudio import LMStudioProvider
 from infrastructure.storage import open_store, sqlite_url
 
@@ -58,6 +60,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             providers.append(standby)
         for provider in providers:
             stack.push_async_callback(provider.aclose)
+        hub = HubClient(settings.hf_endpoint, token=settings.hf_token)
+        stack.push_async_callback(hub.aclose)
         monitor = HardwareMonitor(open_probe(settings.data_dir))
         stack.callback(monitor.close)
         loads = Loads(store.load_history, monitor)
@@ -79,6 +83,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await _first_look(watch)
         planner = Planner(library, loads, monitor, watch, store)
         swaps = Swaps(library, loads, store)
+        downloads = _downloads(settings, hub, library, jobs, watch, monitor)
         upkeep = Upkeep(library, loads, planner, settings.upkeep)
         await stack.enter_async_context(_background(upkeep.run()))
         yield Services(
@@ -92,6 +97,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             agents,
             planner,
             swaps,
+            downloads,
             recorder,
         )
 
@@ -121,7 +127,7 @@ def _lmstudio(settings: Settings) -> LMStudioProvider:
 
 def _secrets(settings: Settings, engine: EngineWithStarter | None) -> list[str]:
     """What must never be written down or given away."""
-    given = (settings.token, settings.lmstudio_token)
+    given = (settings.token, settings.lmstudio_token, settings.hf_token)
     secrets = [token.get_secret_value() for token in given if token is not None]
     return [*secrets, engine.token] if engine is not None else secrets
 
@@ -132,13 +138,38 @@ def _engine(settings: Settings, jobs: JobService) -> EngineWithStarter | None:
     budget = settings.engine_memory_budget
     return EngineWithStarter(
         EmbeddedEngine(
-            models_dirs=(settings.models_dir or settings.data_dir / "models",),
+            models_dirs=(_models_dir(settings),),
             data_dir=settings.data_dir,
             memory_budget=int(budget) if budget is not None else None,
         ),
         jobs,
         model_id=f"{EMBEDDED}:{STARTER}",
         fetch=lambda: fetch_starter(settings.data_dir),
+    )
+
+
+def _models_dir(settings: Settings) -> Path:
+    return settings.models_dir or settings.data_dir / "models"
+
+
+def _downloads(
+    settings: Settings,
+    hub: HubClient,
+    library: ModelLibrary,
+    jobs: JobService,
+    watch: ProviderWatch,
+    monitor: HardwareMonitor,
+) -> Downloads:
+    budget = settings.engine_memory_budget
+    return Downloads(
+        library,
+        jobs,
+        HubLookup(hub),
+        HubFolder(_models_dir(settings), hub),
+        embedded=None if settings.embedded == "off" else EMBEDDED,
+        healths=lambda: watch.healths,
+        sample=lambda: monitor.newest,
+        ram_budget=int(budget) if budget is not None else None,
     )
 
 

@@ -9,15 +9,18 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      │  │                        FlightNotFound
      │  ├ ModelNotFound          carries the closest names
      │  ├ ModelAmbiguous         carries the candidates
+     │  ├ HubModelNotFound, HubFileNotFound
      │  ├ MessageEmpty, MessageTooLong, BadParameter
-     │  ├ Conflict             ├ ModelInUse, TurnRunning, LoadRunning, NotLoadable
+     │  ├ Conflict             ├ ModelInUse, TurnRunning, LoadRunning, NotLoadable, NotDownloadable
      │  └ ContextTooLong
      ├ ProviderError           the other side
      │  ├ ProviderUnreachable, ProviderTimeout, ProviderNeedsToken, ProviderRejected, ProviderProtocolError
      │  ├ LoadFailed, LoadUnproven, UnloadUnproven
-     │  └ ModelCrashed, ModelUnloaded, ModelMismatch
+     │  ├ ModelCrashed, ModelUnloaded, ModelMismatch
+     │  └ HubUnreachable, HubNeedsToken, HubRejected, DownloadFailed, DownloadDamaged
      ├ NotEnoughMemory         the machine
      └ StorageError            the disk
+        └ NotEnoughDisk
 """
 
 from collections.abc import Sequence
@@ -106,6 +109,25 @@ class ModelAmbiguous(ModelNotFound):
     code = "model_ambiguous"
 
 
+class HubModelNotFound(NotFound):
+    """The hub has no such repository, or shows it to nobody it does not know."""
+
+    code = "hub_model_not_found"
+
+
+class HubFileNotFound(NotFound):
+    """The repository has no such file. `candidates` are those it has."""
+
+    code = "hub_file_not_found"
+
+    def __init__(self, message: str, *, hint: str = "", candidates: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = tuple(candidates)
+
+    def extra(self) -> dict[str, object]:
+        return {"candidates": list(self.candidates)}
+
+
 class MessageEmpty(RequestError):
     """There is nothing to answer."""
 
@@ -159,6 +181,12 @@ class NotLoadable(Conflict):
     """This provider has no loading and unloading."""
 
     code = "not_loadable"
+
+
+class NotDownloadable(Conflict):
+    """This provider cannot fetch models."""
+
+    code = "not_downloadable"
 
 
 class ProviderError(DeskError):
@@ -233,6 +261,36 @@ class ModelMismatch(ProviderError):
     code = "model_mismatch"
 
 
+class HubUnreachable(ProviderUnreachable):
+    """The hub of models cannot be reached, as without the internet."""
+
+    code = "hub_unreachable"
+
+
+class HubNeedsToken(ProviderNeedsToken):
+    """The hub gives this model only to people it knows."""
+
+    code = "hub_needs_token"
+
+
+class HubRejected(ProviderRejected):
+    """The hub refused, or answered something that cannot be used."""
+
+    code = "hub_rejected"
+
+
+class DownloadFailed(ProviderError):
+    """The provider could not download the model."""
+
+    code = "download_failed"
+
+
+class DownloadDamaged(DownloadFailed):
+    """What arrived is not what the hub has. It was deleted."""
+
+    code = "download_damaged"
+
+
 class NotEnoughMemory(DeskError):
     """The model does not fit."""
 
@@ -243,3 +301,9 @@ class StorageError(DeskError):
     """Chats cannot be read or written."""
 
     code = "storage_error"
+
+
+class NotEnoughDisk(StorageError):
+    """The disk has no room for it."""
+
+    code = "not_enough_disk"

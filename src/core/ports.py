@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from core.chat import ChatRequest, ChatStream, Parameters
 from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.hardware import HardwareSnapshot
+from core.hub import Choice, HubModel, HubRepository, Transfer
 from core.models import (
     LoadEvent,
     LoadOptions,
@@ -88,6 +89,53 @@ class TokenCounter(Protocol):
 
     async def count_tokens(self, instance_id: str, text: str) -> int | None:
         """None when the server cannot tell."""
+        ...
+
+
+@runtime_checkable
+class ModelDownloader(Protocol):
+    """A provider that fetches models itself."""
+
+    def download_model(
+        self, model: str, *, quantization: str | None = None
+    ) -> AsyncGenerator[Transfer]:
+        """Download what its catalogue or this address of the hub names; ends when it is there.
+
+        Raises NotDownloadable, DownloadFailed or another ProviderError. Closing the generator only
+        ends the watching where the provider cannot be told to stop.
+        """
+        ...
+
+
+class ModelHub(Protocol):
+    """Where models can be looked up."""
+
+    async def search(self, query: str, *, limit: int) -> list[HubModel]:
+        """Repositories with GGUF files, the most downloaded first. Raises HubUnreachable, …"""
+        ...
+
+    async def repository(self, name: str) -> HubRepository:
+        """Raises HubModelNotFound, HubNeedsToken, HubUnreachable or HubRejected."""
+        ...
+
+
+class ModelFolder(Protocol):
+    """Where models of our own engine lie."""
+
+    async def missing(self, repository: HubRepository, choice: Choice) -> int:
+        """How many bytes of it are not here yet."""
+        ...
+
+    async def free(self) -> int:
+        """Bytes that still fit on its disk."""
+        ...
+
+    def fetch(self, repository: HubRepository, choice: Choice) -> AsyncGenerator[Transfer]:
+        """Bring what is missing; at the end all files are in their places, at once and checked.
+
+        Closing the generator breaks off at once and keeps what arrived; the next call goes on
+        behind it. Raises NotEnoughDisk, DownloadDamaged, HubUnreachable and other DeskErrors.
+        """
         ...
 
 

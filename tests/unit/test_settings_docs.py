@@ -9,7 +9,7 @@ import yaml
 from api.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRETS = {"token", "lmstudio_token"}
+SECRETS = {"token", "lmstudio_token", "hf_token"}
 
 
 def uncommented(name: str, pattern: str) -> str:

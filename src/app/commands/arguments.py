@@ -11,7 +11,14 @@ Settings are taken from arguments, then LMDESK_… in the environment, then .env
 Passwords are never arguments, which other users of the machine can read: set LMDESK_TOKEN.
 """
 WHERE = ("host", "port")
-BACK_END = ("data_dir", "lmstudio_url", "embedded", "models_dir", "engine_memory_budget")
+BACK_END = (
+    "data_dir",
+    "lmstudio_url",
+    "embedded",
+    "models_dir",
+    "engine_memory_budget",
+    "hf_endpoint",
+)
 UPKEEP = ("on_start", "idle_unload_minutes", "keep_models_within", "pinned_models")
 DOOR = ("token_file", "public_url", "allowed_hosts", "log_level")
 

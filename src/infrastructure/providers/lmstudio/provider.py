@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from core.chat import ChatRequest, ChatStream
 from core.diagnosis import Diagnosis, from_health
 from core.errors import DeskError
+from core.hub import Transfer
 from core.models import (
     LoadEvent,
     LoadOptions,
@@ -21,6 +22,7 @@ from infrastructure.http import clean_base_url, usable_token
 from infrastructure.providers.lmstudio import calls
 from infrastructure.providers.lmstudio.catalog import Catalog
 from infrastructure.providers.lmstudio.chat import stream_chat
+from infrastructure.providers.lmstudio.downloads import download
 from infrastructure.providers.lmstudio.finding import look
 from infrastructure.providers.lmstudio.finding_place import this_place
 from infrastructure.providers.lmstudio.finding_words import conclude
@@ -94,6 +96,12 @@ class LMStudioProvider:
 
     async def unload_instance(self, instance_id: str) -> None:
         await self._loading.unload(instance_id)
+
+    def download_model(
+        self, model: str, *, quantization: str | None = None
+    ) -> AsyncGenerator[Transfer]:
+        """LM Studio has no way to stop one: closing the generator only ends the watching."""
+        return download(self._server, model, quantization)
 
     async def estimate_memory(self, model_id: str, options: LoadOptions) -> MemoryEstimate | None:
         model = await self._catalog.find(model_id)
