@@ -213,9 +213,12 @@ def sentence_case(words: str) -> str:
 
 def stop_proof(proof: StopProof) -> str | None:
     """What the model did after the stop; nothing where nobody can say."""
+    seconds = f"{max(0.1, proof.seconds or 0.0):.1f} s"
     if proof.state == "idle":
-        return f"idle after {max(0.1, proof.seconds or 0.0):.1f} s"
-    return BUSY.get(proof.doing or "", "still busy") if proof.state == "busy" else None
+        return f"idle after {seconds}"
+    if proof.state == "busy":
+        return f"{BUSY.get(proof.doing or '', 'still busy')} {seconds} later"
+    return None
 
 
 def stats_line(message: Message) -> list[str]:

@@ -18,7 +18,7 @@ export function startDoctor() {
 function notice() {
   const place = $('#unconnected');
   if (!place) return;
-  const off = !state.offline && state.pulse?.provider.state === 'off';
+  const off = !state.offline && state.pulse?.provider.state === 'off' && !state.pulse.embedded_in_use;
   place.hidden = !off;
   setText($('span', place), off ? `No model can answer: ${state.pulse.provider.words}.` : '');
 }

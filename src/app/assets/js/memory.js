@@ -11,16 +11,16 @@ let under = false;
 
 export async function startMemory() {
   await window.desk.part('inspector');
-  on('models', () => { asked = 0; look(); });
+  on('models', () => look({ always: true }));
   on('jobs', paintButtons);
-  setInterval(look, 1000);
-  look();
+  setInterval(() => look(), 1000);
 }
 
 const visible = () => !document.hidden && $('#memory-map')?.checkVisibility({ visibilityProperty: true });
 
-async function look() {
-  if (under || state.offline || Date.now() - asked < EVERY || !visible()) return;
+async function look({ always = false } = {}) {
+  if (under || state.offline) return;
+  if (!always && (Date.now() - asked < EVERY || !visible())) return;
   under = true;
   asked = Date.now();
   try { paint(await call('GET', 'models/memory')); } catch { /* what was shown stays */ }

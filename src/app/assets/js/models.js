@@ -96,10 +96,11 @@ function paint() {
     bar.classList.toggle('unknown', job.progress === null || job.progress === undefined);
   }
   const pill = $('.modelbar .pill');
-  pill.dataset.state = moving ? 'busy' : model?.state ?? 'none';
+  pill.dataset.state = moving || state.checking ? 'busy' : model?.state ?? 'none';
   if (model && !model.loadable && !moving) pill.dataset.state = 'loaded';
   const words = stateWords(model, job, mine);
   setText($('#model-state'), words);
+  $('#model-state').title = words;
   card(model);
   setText($('#card-state'), mine || !job ? words : model?.state_words ?? '–');
 }
@@ -111,6 +112,7 @@ function stateWords(model, job, mine) {
     const percent = job.progress === null || job.progress === undefined ? '' : ` ${job.exact === false ? '~' : ''}${Math.round(job.progress * 100)} %`;
     return `${job.stage ?? `Loading${mine ? '' : nameOf(job.model_id)}`}${percent} · ${job.left ?? seconds((job.age ?? 0) + since)}`;
   }
+  if (state.checking) return 'Checking the memory';
   if (state.unloading) return `Unloading${state.unloading === state.model ? '' : nameOf(state.unloading)}`;
   if (state.models === null) return 'Looking for models';
   return model?.state_words ?? (state.models.length ? 'Pick a model' : 'No models');

@@ -40,7 +40,7 @@ function words(live) {
   if (state.stopping) return 'Stopping';
   const job = jobNow();
   if (job && WAITING.has(live.phase) && WAITING.has(job.phase)) return job.words;
-  return live?.words ?? 'Sending';
+  return live?.words ?? (state.checking ? 'Checking the memory' : 'Sending');
 }
 
 function paintSeconds() {

@@ -24,7 +24,7 @@ function dress() {
   found.forEach((row, index) => {
     const facts = state.rows[index];
     const last = index === found.length - 1;
-    const key = JSON.stringify([facts.id, facts.siblings, facts.label, facts.proof, last, last && facts.lost_model && modelNow()?.name]);
+    const key = JSON.stringify([facts.id, facts.siblings, facts.label, facts.proof, last, last && facts.lost_model && modelNow()?.name, last && ejectable(facts)]);
     let foot = $(':scope > .foot', row);
     if (foot?.dataset.key === key) return;
     foot?.remove();
@@ -60,10 +60,12 @@ function answerFooter(facts, last) {
         last && !problem && !facts.lost_model ? iconButton('again', 'Answer again', () => again(facts)) : null),
       h('p', { class: 'facts' },
         facts.label ? h('span', { class: 'label' }, facts.label) : null,
-        facts.proof ? h('span', { class: facts.busy ? 'label' : 'proof' }, facts.proof, facts.busy ? ejectButton(facts) : null) : null,
+        facts.proof ? h('span', { class: facts.busy ? 'label' : 'proof' }, facts.proof, last && ejectable(facts) ? ejectButton(facts) : null) : null,
         facts.difference ? h('span', { class: 'differs' }, facts.difference) : null,
         facts.facts.map((fact, index) => h('span', { class: index ? null : 'model' }, fact)))));
 }
+
+const ejectable = (facts) => Boolean(facts.busy && state.models?.some((model) => model.full_name === facts.model_id && model.loaded && model.loadable));
 
 const ejectButton = (facts) => h('button', { type: 'button', class: 'link', onclick: () => eject(facts.model_id) }, 'Eject the model');
 

@@ -21,6 +21,7 @@ export const state = {
   agent: kept.get('agent'),
   parameters: {},    // of the chat, or of one that is not begun yet
   jobs: [],
+  checking: false,   // whether it is being found out what a load would need
   unloading: null,   // full name of a model being taken out of memory from here
 };
 

@@ -1,9 +1,10 @@
 // Before a load: is there room? If not, a dialog says what would have to go, and what that stops.
 import { $, $$, gigabytes, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
-import { state } from './store.js';
+import { state, tell } from './store.js';
 
 const LOAD = { act: 'load' };
+const PATIENCE = 8000; // a server that is slow to say what a model needs does not hold up its load
 let dialog = null;
 
 // What to do about a model that is wanted: {act: 'load' | 'swap' | 'cancel', unload, when}.
@@ -13,11 +14,17 @@ export async function decide(name) {
   const underWay = state.jobs.some((job) => job.kind === 'load' && job.model_id === name);
   if (!model?.loadable || model.loaded || !others || underWay) return LOAD;
   let plan;
+  checking(true);
   try {
-    plan = await call('GET', `models/plan?model_id=${encodeURIComponent(name)}`);
-  } catch { return LOAD; } // the load itself says what is wrong
+    plan = await call('GET', `models/plan?model_id=${encodeURIComponent(name)}`, undefined, { timeout: PATIENCE });
+  } catch { return LOAD; } finally { checking(false); } // the load itself says what is wrong
   if (plan.loaded || (plan.fits !== false && !plan.unload.length)) return LOAD;
   return ask(plan);
+}
+
+function checking(now) {
+  state.checking = now;
+  tell('jobs');
 }
 
 function ask(plan) {
