@@ -338,11 +338,21 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(lmdesk: Lmdesk) -> None:
     findings = {finding["code"]: finding for finding in body["findings"]}
     assert findings["lmstudio"]["state"] == "attention"
     assert findings["lmstudio"]["hint"]
+    assert findings["lmstudio"]["reason"]
     assert findings["python"]["state"] == "ok"
     assert findings["data_folder"]["state"] == "ok"
     assert findings["port"]["state"] == "ok"
     assert findings["engine"]["state"] == "note"
     assert {"disk_space", "starter_model", "gpu"} <= set(findings)
+
+
+def test_the_doctor_prints_the_lines_to_copy_as_they_are(lmdesk: Lmdesk) -> None:
+    # A name that no machine has: what helps is the same on every machine.
+    doctor = lmdesk("doctor", "--port", "0", lmstudio_url="http://studio.invalid:1234")
+    assert doctor.ends_within(START_SECONDS) == 1
+    lines = doctor.rest()
+    assert any(line.startswith("FIX   LM Studio: The name studio.invalid") for line in lines)
+    assert "        LMDESK_LMSTUDIO_URL=http://127.0.0.1:1234" in lines
 
 
 @pytest.mark.engine
