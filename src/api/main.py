@@ -6,7 +6,18 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from api import docs, errors
-from api.routers import chats, desk, doctor, downloads, flights, health, jobs, models, swap
+from api.routers import (
+    chats,
+    desk,
+    doctor,
+    downloads,
+    flights,
+    health,
+    jobs,
+    load_settings,
+    models,
+    swap,
+)
 from api.settings import Settings
 from api.wiring import open_services
 from core.version import VERSION
@@ -32,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     door = APIRouter(prefix="/api/v1")
     for router in (
         swap.router,
+        load_settings.router,
         models.router,
         chats.router,
         jobs.router,

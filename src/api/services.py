@@ -9,6 +9,7 @@ from core.agents import Agent
 from core.downloads import Downloads
 from core.jobs import JobService
 from core.library import ModelLibrary
+from core.load_settings import LoadSettings
 from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore
@@ -35,6 +36,7 @@ class Services:
     swaps: Swaps
     downloads: Downloads
     recorder: FlightRecorder
+    load_settings: LoadSettings
 
 
 def _services(request: Request) -> Services:

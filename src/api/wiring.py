@@ -18,6 +18,7 @@ from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
 from core.jobs import JobService
 from core.library import ModelLibrary
+from core.load_settings import LoadSettings
 from core.loads import Loads
 from core.monitor import HardwareMonitor
 from core.planner import Planner
@@ -66,7 +67,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         stack.callback(monitor.close)
         loads = Loads(store.load_history, monitor)
         stack.push_async_callback(loads.aclose)
-        library = ModelLibrary(providers, jobs, loads)
+        load_settings = LoadSettings(store.load_settings)
+        await load_settings.open()
+        library = ModelLibrary(providers, jobs, loads, load_settings)
         if engine is not None:
             engine.library = library
         stack.push_async_callback(library.aclose)
@@ -99,6 +102,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             swaps,
             downloads,
             recorder,
+            load_settings,
         )
 
 

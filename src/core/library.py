@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from core.errors import DeskError, LoadUnproven, ModelInUse, NotLoadable, ProviderNotFound
 from core.jobs import Job, JobService
 from core.leases import Lease, Leases
-from core.load_jobs import LoadJobs
+from core.load_jobs import LoadJobs, report_loaded, report_progress
+from core.load_settings import LoadSettings
 from core.loads import Loads
-from core.models import Instance, Loaded, LoadOptions, LoadProgress, ModelInfo, ModelState
+from core.models import Instance, Loaded, LoadOptions, ModelInfo, ModelState
 from core.naming import NameIndex
 from core.ports import ModelLoader, Provider
 from core.shelf import Shelf
@@ -26,10 +27,15 @@ class ModelLibrary:
     """Lists, resolves, loads, unloads and lends models."""
 
     def __init__(
-        self, providers: Sequence[Provider], jobs: JobService, loads: Loads | None = None
+        self,
+        providers: Sequence[Provider],
+        jobs: JobService,
+        loads: Loads | None = None,
+        settings: LoadSettings | None = None,
     ) -> None:
-        """With `loads`, what each load took is remembered there."""
+        """With `loads`, what each load took is remembered there; `settings` say how to load."""
         self._loads = loads
+        self._settings = settings
         self._shelves = {provider.name: Shelf(provider) for provider in providers}
         self._jobs = jobs
         self._locks = {provider.name: asyncio.Lock() for provider in providers}
@@ -259,8 +265,10 @@ class ModelLibrary:
         job.emit("model_load.start", model_id=model.full_name)
         now = await self._current(model)
         if now.loaded:
-            self._report_loaded(job, model, now.instances[0], 0.0)
+            report_loaded(job, model, now.instances[0], 0.0)
             return
+        if self._settings is not None:
+            options = self._settings.over(model, options)
         watch = self._loads.begin() if self._loads else None
         self._move(model, "loading")
         try:
@@ -274,7 +282,7 @@ class ModelLibrary:
         await self._prove(loader, model, loaded)
         if self._loads is not None and watch is not None:
             self._loads.loaded(watch, model, options, loaded)
-        self._report_loaded(job, model, loaded.instance, loaded.seconds)
+        report_loaded(job, model, loaded.instance, loaded.seconds)
 
     async def _prove(self, loader: ModelLoader, model: ModelInfo, loaded: Loaded) -> None:
         """Raises LoadUnproven unless the provider lists what it says it loaded."""
@@ -301,30 +309,8 @@ class ModelLibrary:
                 if isinstance(event, Loaded):
                     return event
                 highest = max(highest, event.fraction)  # a server's figure may go back
-                self._report_progress(job, model, event, highest)
+                report_progress(job, model, event, highest)
         raise LoadUnproven(f"{model.provider} ended the load of {model.name} without a result.")
-
-    @staticmethod
-    def _report_progress(job: Job, model: ModelInfo, event: LoadProgress, highest: float) -> None:
-        job.enter("loading", highest, exact=event.exact, stage=event.stage)
-        job.emit(
-            "model_load.progress",
-            model_id=model.full_name,
-            progress=round(highest, 4),
-            exact=event.exact,
-            stage=event.stage,
-        )
-
-    @staticmethod
-    def _report_loaded(job: Job, model: ModelInfo, instance: Instance, seconds: float) -> None:
-        job.result = {
-            "model_id": model.full_name,
-            "instance_id": instance.id,
-            "context_length": instance.context_length,
-            "load_time_seconds": seconds,
-        }
-        job.enter("loading", 1.0)
-        job.emit("model_load.end", **job.result)
 
     async def _unload(self, job: Job, model: ModelInfo, *, interrupt: str | None) -> None:
         async with self.doors(model):

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from core.errors import DeskError
 from core.jobs import Job, JobService
-from core.models import ModelInfo
+from core.models import Instance, LoadProgress, ModelInfo
 
 Work = Callable[[Job], Awaitable[None]]
 
@@ -84,3 +84,27 @@ def _as_error(job: Job, model: ModelInfo) -> DeskError:
     # The word a program matches is the load's own.
     error.code = job.error.code  # type: ignore[misc]
     return error
+
+
+def report_progress(job: Job, model: ModelInfo, event: LoadProgress, highest: float) -> None:
+    """Tell the job's watchers how far the load is; `highest` is what was reached so far."""
+    job.enter("loading", highest, exact=event.exact, stage=event.stage)
+    job.emit(
+        "model_load.progress",
+        model_id=model.full_name,
+        progress=round(highest, 4),
+        exact=event.exact,
+        stage=event.stage,
+    )
+
+
+def report_loaded(job: Job, model: ModelInfo, instance: Instance, seconds: float) -> None:
+    """The load's result, told and kept."""
+    job.result = {
+        "model_id": model.full_name,
+        "instance_id": instance.id,
+        "context_length": instance.context_length,
+        "load_time_seconds": seconds,
+    }
+    job.enter("loading", 1.0)
+    job.emit("model_load.end", **job.result)

@@ -242,6 +242,18 @@ class LoadHistory(Protocol):
         ...
 
 
+class LoadSettingsStore(Protocol):
+    """How models are to be loaded, kept over restarts. Raises StorageError when the disk fails."""
+
+    async def load_settings(self) -> dict[str, LoadOptions]:
+        """Those of every model, by full name."""
+        ...
+
+    async def keep_load_settings(self, model_id: str, options: LoadOptions | None) -> None:
+        """Replace those of this full name; None forgets them."""
+        ...
+
+
 class HardwareProbe(Protocol):
     """Reads the machine."""
 

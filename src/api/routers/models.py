@@ -24,11 +24,12 @@ class ModelName(Value):
     model_id: str = Field(min_length=1, max_length=500)
 
 
-class LoadRequest(ModelName):
-    """What to load and how."""
+class WantedLoad(ModelName, LoadOptions):
+    """What to load and how. What is left out is taken from the model's settings."""
 
-    context_length: int | None = Field(default=None, ge=128, le=10_000_000)
-    ttl_seconds: int | None = Field(default=None, ge=1)
+    @property
+    def options(self) -> LoadOptions:
+        return LoadOptions(**self.model_dump(include=set(LoadOptions.model_fields)))
 
 
 class UnloadRequest(ModelName):
@@ -84,13 +85,10 @@ async def providers_health(desk: Desk) -> list[ProviderHealth]:
 
 
 @router.post("/load", response_model=Outcome)
-async def load_model(
-    body: LoadRequest, desk: Desk, request: Request, wait: bool = True
-) -> Response:
+async def load_model(body: WantedLoad, desk: Desk, request: Request, wait: bool = True) -> Response:
     """Load a model. Success means that the provider lists it as loaded afterwards."""
     model = await desk.library.resolve(body.model_id)
-    options = LoadOptions(context_length=body.context_length, ttl_seconds=body.ttl_seconds)
-    job = desk.library.start_load(model, options)
+    job = desk.library.start_load(model, body.options)
     if wants_events(request):
         return stream_job(job)
     if not wait:

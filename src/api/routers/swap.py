@@ -6,26 +6,16 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from starlette.responses import JSONResponse
 
+from api.routers.models import WantedLoad
 from api.services import Desk
 from api.sse import stream_job, wants_events
 from core.jobs import JobInfo
 from core.memory_map import MemoryMap
-from core.models import LoadOptions
 from core.plan import SwapPlan
 from core.swap import When
 
 # Included before the routes of single models, whose paths would match these too.
 router = APIRouter(prefix="/models", tags=["models"])
-
-
-class WantedLoad(LoadOptions):
-    """What to load and how."""
-
-    model_id: str = Field(min_length=1, max_length=500)
-
-    @property
-    def options(self) -> LoadOptions:
-        return LoadOptions(**self.model_dump(include=set(LoadOptions.model_fields)))
 
 
 class SwapRequest(WantedLoad):
@@ -40,7 +30,8 @@ class SwapRequest(WantedLoad):
 @router.get("/plan")
 async def plan_load(desk: Desk, asked: Annotated[WantedLoad, Query()]) -> SwapPlan:
     """What loading this model would need, and what would have to go for it."""
-    return await desk.planner.plan(await desk.library.resolve(asked.model_id), asked.options)
+    model = await desk.library.resolve(asked.model_id)
+    return await desk.planner.plan(model, desk.load_settings.over(model, asked.options))
 
 
 @router.get("/memory")

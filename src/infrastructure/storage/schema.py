@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -77,4 +77,11 @@ flights = Table(
     Column("message_id", String, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
     # JSON, compressed.
     Column("record", LargeBinary, nullable=False),
+)
+
+load_settings = Table(
+    "load_settings",
+    metadata,
+    Column("model_id", String, primary_key=True),
+    Column("options", JSON, nullable=False),
 )

@@ -17,6 +17,7 @@ from infrastructure.storage import tree
 from infrastructure.storage.faults import storage_faults
 from infrastructure.storage.flights import SqlFlights
 from infrastructure.storage.load_history import SqlLoadHistory
+from infrastructure.storage.load_settings import SqlLoadSettings
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
 from infrastructure.storage.schema import chats, messages
 from infrastructure.storage.search import matching, snippets, words_of
@@ -45,6 +46,8 @@ class SqlChatStore:
         self._texts = TextWriter(self._writer, self._lock)
         self.load_history = SqlLoadHistory(engine, self._lock)
         """What loads took, in the same file."""
+        self.load_settings = SqlLoadSettings(engine, self._lock)
+        """How models are to be loaded, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 

@@ -1,0 +1,53 @@
+"""Load settings: how a model is to be loaded from now on."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.routers.models import WantedLoad
+from api.services import Desk, Services
+from core.load_settings import OptionChoice
+from core.models import Instance, LoadOptions, ModelInfo
+from core.value import Value
+
+# Included before the routes of single models, whose paths would match these too.
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+class LoadSettingsView(Value):
+    """What is remembered for a model, and what it is loaded with."""
+
+    model_id: str
+    """Full name."""
+    options: LoadOptions
+    """As remembered; null is left to the provider."""
+    choices: tuple[OptionChoice, ...]
+    """The same, option by option, with the level that decides it."""
+    max_context_length: int | None
+    loaded: tuple[Instance, ...]
+
+
+@router.get("/settings")
+async def read_settings(
+    desk: Desk, model_id: Annotated[str, Query(min_length=1, max_length=500)]
+) -> LoadSettingsView:
+    """How this model is loaded when nobody says otherwise."""
+    return _view(desk, await desk.library.resolve(model_id))
+
+
+@router.put("/settings")
+async def write_settings(desk: Desk, body: WantedLoad) -> LoadSettingsView:
+    """Remember them, all at once: what is left out or null is left to the provider again."""
+    model = await desk.library.resolve(body.model_id)
+    await desk.load_settings.remember(model, body.options)
+    return _view(desk, model)
+
+
+def _view(desk: Services, model: ModelInfo) -> LoadSettingsView:
+    return LoadSettingsView(
+        model_id=model.full_name,
+        options=desk.load_settings.of(model),
+        choices=desk.load_settings.choices(model),
+        max_context_length=model.context_length,
+        loaded=model.instances,
+    )
