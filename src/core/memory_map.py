@@ -1,6 +1,6 @@
 """MemoryMap: one bar per GPU, or RAM, made of the models in it, other things, and what is free."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from core.hardware import Gpu, HardwareSnapshot
@@ -43,7 +43,8 @@ class MemoryMap(Value):
 
 def memory_map(sample: HardwareSnapshot, slices: Sequence[Slice]) -> MemoryMap:
     """The bars of one sample. What the slices claim never exceeds what there is."""
-    gpus = [gpu for gpu in sample.gpus if gpu.memory_total]
+    # By place in the sample, as loads were measured; one that cannot be read has no bar.
+    gpus = {at: gpu for at, gpu in enumerate(sample.gpus) if gpu.memory_total}
     bars = [
         _bar(
             "gpu",
@@ -53,7 +54,7 @@ def memory_map(sample: HardwareSnapshot, slices: Sequence[Slice]) -> MemoryMap:
             used=gpu.memory_used or 0,
             slices=[part for each in slices if (part := _on_gpu(each, at, gpus))],
         )
-        for at, gpu in enumerate(gpus)
+        for at, gpu in gpus.items()
     ]
     in_ram = [each for each in slices if not (gpus and each.on_gpus)]
     if in_ram or not gpus:
@@ -70,7 +71,7 @@ def memory_map(sample: HardwareSnapshot, slices: Sequence[Slice]) -> MemoryMap:
     return MemoryMap(bars=tuple(bars))
 
 
-def _on_gpu(each: Slice, at: int, gpus: Sequence[Gpu]) -> Slice | None:
+def _on_gpu(each: Slice, at: int, gpus: Mapping[int, Gpu]) -> Slice | None:
     """The part of it on the GPU at this place; shared out by size where it was not measured."""
     if not each.on_gpus:
         return None
@@ -78,7 +79,7 @@ def _on_gpu(each: Slice, at: int, gpus: Sequence[Gpu]) -> Slice | None:
         measured = sum(each.gpu_bytes) or 1
         share = each.gpu_bytes[at] / measured if at < len(each.gpu_bytes) else 0.0
     else:
-        share = (gpus[at].memory_total or 0) / sum(gpu.memory_total or 0 for gpu in gpus)
+        share = (gpus[at].memory_total or 0) / sum(gpu.memory_total or 0 for gpu in gpus.values())
     part = int(each.bytes * share)
     return each.model_copy(update={"bytes": part}) if part else None
 

@@ -67,7 +67,7 @@ class Planner:
             name=model.name,
             loaded=any(m.full_name == model.full_name for m in models),
             pool=place.pool,
-            need=_need(model, context, place.pool, known, told),
+            need=_need(model, options, context, place.pool, known, told),
             free=place.free,
             total=place.total,
             residents=[
@@ -188,6 +188,7 @@ def reckoned(model: ModelInfo, context: int) -> int | None:
 
 def _need(
     model: ModelInfo,
+    options: LoadOptions,
     context: int,
     pool: Pool,
     known: LoadRecord | None,
@@ -195,7 +196,10 @@ def _need(
 ) -> Need:
     refused = told is not None and told.fits is False
     source: Literal["server", "learned", "estimated"]
-    if told is not None:
+    if known is not None and _as_before(known, options, context) and _in_pool(known, pool):
+        # The same load was seen here: no estimate knows better.
+        count, source = _in_pool(known, pool), "learned"
+    elif told is not None:
         whole = told.vram_bytes if pool == "vram" else told.total_bytes
         count, source = whole or told.total_bytes, "server"
     elif known is not None:
@@ -203,6 +207,12 @@ def _need(
     else:
         return Need(bytes=reckoned(model, context), source="estimated")
     return Need(bytes=count, source=source, refused=refused)
+
+
+def _as_before(record: LoadRecord, options: LoadOptions, context: int) -> bool:
+    """Whether this load will be as that one was, as far as is remembered of it."""
+    special = options.model_dump(exclude_none=True, exclude={"context_length", "ttl_seconds"})
+    return record.context_length == context and not special
 
 
 def _in_pool(record: LoadRecord, pool: Pool) -> int:

@@ -229,7 +229,9 @@ class Interleaving:
         match message["status"]:
             case "done":
                 assert message["content"] == whole
-                assert message["model"]["answered"] == turn["model"]
+                truth = message["model"]
+                assert truth["answered"] == truth["instance_id"]
+                assert truth["answered"].partition(":")[0] == turn["model"]
             case "stopped":
                 assert message["reason"] == "user"
             case "interrupted":
