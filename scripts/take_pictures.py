@@ -1,5 +1,7 @@
 """Takes the pictures of docs/images from the real page, with the real starter model.
 
+Those of changing models come from switching_pictures.py, with a scripted LM Studio.
+
 Run it from a checkout with the development environment: .venv/bin/python scripts/take_pictures.py
 """
 
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from find_chromium import installed, named, playwrights
 from playwright.sync_api import Page, expect, sync_playwright
+from switching_pictures import main as take_switching
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -39,7 +42,7 @@ def main() -> int:
         finally:
             desk.terminate()
             desk.wait(20)
-    return 0
+    return take_switching()
 
 
 def start(data: str) -> subprocess.Popen[str]:
