@@ -21,6 +21,7 @@ from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.diagnosis import Diagnosis
+from core.flight import Flight
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.jobs import JobInfo
 from core.memory_map import MemoryMap
@@ -189,6 +190,15 @@ class DeskClient:
         }
         body = _known(asked) | ({"parent_id": None} if as_first else {})
         return await self._send(TurnStarted, "POST", f"/chats/{quote(chat_id)}/turns", body)
+
+    async def flight(self, message_id: str) -> Flight:
+        """How this answer was made."""
+        return await self._get(Flight, f"/messages/{quote(message_id)}/flight")
+
+    async def flight_file(self, message_id: str) -> tuple[str, bytes]:
+        """The same as a file: its Content-Disposition and its bytes."""
+        answer = await self._request("GET", f"/messages/{quote(message_id)}/flight/export")
+        return answer.headers["content-disposition"], answer.content
 
     # Jobs
 

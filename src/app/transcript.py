@@ -129,6 +129,7 @@ def _row(message: Message) -> dict[str, Any]:
     proof = stats.stop_proof if stats else None
     row["proof"] = wording.stop_proof(proof) if proof else None
     row["busy"] = proof is not None and proof.state == "busy"
+    row["timed"] = message.job_id is not None  # copied and imported answers were not made here
     row["lost_model"] = message.status == "interrupted" and message.reason in LOST_MODEL
     row["problem"] = message.problem.model_dump() if message.problem else None
     row["empty"] = not message.content and not message.reasoning

@@ -16,6 +16,7 @@ from pydantic import Field
 from app import wording
 from app.client import DeskClient
 from app.doctor_ui import add_doctor
+from app.flight_ui import add_flights
 from app.refusals import ServerUnreachable
 from app.replies import Reply
 from app.switching import add_switching
@@ -79,6 +80,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     _add_watching(router, client)
     _add_chats(router, client)
     add_switching(router, client)
+    add_flights(router, client)
     add_doctor(router, client)
     return router
 

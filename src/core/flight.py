@@ -103,12 +103,11 @@ def kept_request(
 ) -> KeptRequest:
     """The request with references to the conversation in the place of its texts."""
     body = dict(sent.body)
-    messages = body.pop("messages", None)
+    messages = body.get("messages")
     kept: tuple[KeptMessage, ...] | None = None
     if isinstance(messages, list) and all(isinstance(each, dict) for each in messages):
         kept = _kept_messages(messages, history, redaction)
-    elif messages is not None:
-        body["messages"] = messages
+        body["messages"] = None  # which keeps the place among the fields
     return KeptRequest(
         method=sent.method,
         url=redaction.text(sent.url),

@@ -70,6 +70,7 @@ def test_the_request_is_kept_without_the_conversation_and_told_with_it_to_the_le
     assert "question" not in kept.model_dump_json()
     assert [each.of for each in kept.messages or ()] == [(), ("u1", "u2"), ("a2",), ("u3",)]
     assert again(kept) == sent().body
+    assert list(again(kept)) == list(sent().body)
 
 
 def test_what_an_adapter_changed_is_kept_as_it_was_sent() -> None:

@@ -2,6 +2,7 @@
 import { $, $$, appear, h, iconButton } from './dom.js';
 import { call } from './http.js';
 import { announce, show } from './conversation.js';
+import { flightButton } from './flight.js';
 import { eject } from './loading.js';
 import { modelNow, on, state, tell } from './store.js';
 import { fail, toast } from './toasts.js';
@@ -57,7 +58,8 @@ function answerFooter(facts, last) {
       h('div', { class: 'actions' },
         versions(facts),
         facts.empty ? null : iconButton('copy', 'Copy answer', (event) => copy(event.currentTarget, facts.text)),
-        last && !problem && !facts.lost_model ? iconButton('again', 'Answer again', () => again(facts)) : null),
+        last && !problem && !facts.lost_model ? iconButton('again', 'Answer again', () => again(facts)) : null,
+        facts.timed ? flightButton(facts) : null),
       h('p', { class: 'facts' },
         facts.label ? h('span', { class: 'label' }, facts.label) : null,
         facts.proof ? h('span', { class: facts.busy ? 'label' : 'proof' }, facts.proof, last && ejectable(facts) ? ejectButton(facts) : null) : null,
