@@ -24,8 +24,9 @@ from core.diagnosis import Diagnosis
 from core.flight import Flight
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.jobs import JobInfo
+from core.load_settings import LoadSettingsView
 from core.memory_map import MemoryMap
-from core.models import ModelInfo, ProviderHealth
+from core.models import LoadOptions, ModelInfo, ProviderHealth
 from core.plan import SwapPlan
 from core.pulse import Pulse
 from core.swap import When
@@ -113,9 +114,23 @@ class DeskClient:
         asked = {"model_id": model_id, "force": force}
         return await self._send(Acted, "POST", "/models/unload", asked, timeout=PATIENT)
 
-    async def load_plan(self, model_id: str) -> SwapPlan:
-        """What loading this model would need, and what would have to go for it."""
-        return await self._get(SwapPlan, "/models/plan", model_id=model_id)
+    async def load_plan(self, model_id: str, options: LoadOptions | None = None) -> SwapPlan:
+        """What loading this model would need, and what would have to go for it.
+
+        With `options` exactly so, whatever is remembered.
+        """
+        asked: dict[str, Any] = {"model_id": model_id}
+        if options is not None:
+            asked |= {"remembered": False, **options.model_dump(exclude_none=True)}
+        return await self._get(SwapPlan, "/models/plan", **asked)
+
+    async def load_settings(self, model_id: str) -> LoadSettingsView:
+        """How this model is loaded when nobody says otherwise."""
+        return await self._get(LoadSettingsView, "/models/settings", model_id=model_id)
+
+    async def keep_load_settings(self, model_id: str, options: LoadOptions) -> LoadSettingsView:
+        asked = {"model_id": model_id, **options.model_dump(exclude_none=True)}
+        return await self._send(LoadSettingsView, "PUT", "/models/settings", asked)
 
     async def memory_map(self) -> MemoryMap:
         return await self._get(MemoryMap, "/models/memory")

@@ -19,6 +19,7 @@ from app.doctor_ui import add_doctor
 from app.flight_ui import add_flights
 from app.refusals import ServerUnreachable
 from app.replies import Reply
+from app.load_settings_ui import add_load_settings
 from app.switching import add_switching
 from core.chat import Parameters
 from core.chats import Chat
@@ -80,6 +81,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     _add_watching(router, client)
     _add_chats(router, client)
     add_switching(router, client)
+    add_load_settings(router, client)
     add_flights(router, client)
     add_doctor(router, client)
     return router

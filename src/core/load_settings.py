@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from core.models import LoadOptions, ModelInfo
+from core.models import Instance, LoadOptions, ModelInfo
 from core.ports import LoadSettingsStore
 from core.value import Value
 
@@ -17,6 +17,19 @@ class OptionChoice(Value):
     value: Any = None
     """None where the provider decides."""
     level: OptionLevel
+
+
+class LoadSettingsView(Value):
+    """What is remembered for a model, and what it is loaded with."""
+
+    model_id: str
+    """Full name."""
+    options: LoadOptions
+    """As remembered; None is left to the provider."""
+    choices: tuple[OptionChoice, ...]
+    """The same, option by option, with the level that decides it."""
+    max_context_length: int | None
+    loaded: tuple[Instance, ...]
 
 
 class LoadSettings:

@@ -6,25 +6,11 @@ from fastapi import APIRouter, Query
 
 from api.routers.models import WantedLoad
 from api.services import Desk, Services
-from core.load_settings import OptionChoice
-from core.models import Instance, LoadOptions, ModelInfo
-from core.value import Value
+from core.load_settings import LoadSettingsView
+from core.models import ModelInfo
 
 # Included before the routes of single models, whose paths would match these too.
 router = APIRouter(prefix="/models", tags=["models"])
-
-
-class LoadSettingsView(Value):
-    """What is remembered for a model, and what it is loaded with."""
-
-    model_id: str
-    """Full name."""
-    options: LoadOptions
-    """As remembered; null is left to the provider."""
-    choices: tuple[OptionChoice, ...]
-    """The same, option by option, with the level that decides it."""
-    max_context_length: int | None
-    loaded: tuple[Instance, ...]
 
 
 @router.get("/settings")

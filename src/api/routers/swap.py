@@ -18,6 +18,13 @@ from core.swap import When
 router = APIRouter(prefix="/models", tags=["models"])
 
 
+class PlanRequest(WantedLoad):
+    """A load to think through."""
+
+    remembered: bool = True
+    """Take what is left out from the model's settings, as a load does."""
+
+
 class SwapRequest(WantedLoad):
     """And what to unload for it."""
 
@@ -28,10 +35,13 @@ class SwapRequest(WantedLoad):
 
 
 @router.get("/plan")
-async def plan_load(desk: Desk, asked: Annotated[WantedLoad, Query()]) -> SwapPlan:
+async def plan_load(desk: Desk, asked: Annotated[PlanRequest, Query()]) -> SwapPlan:
     """What loading this model would need, and what would have to go for it."""
     model = await desk.library.resolve(asked.model_id)
-    return await desk.planner.plan(model, desk.load_settings.over(model, asked.options))
+    options = asked.options
+    if asked.remembered:
+        options = desk.load_settings.over(model, options)
+    return await desk.planner.plan(model, options)
 
 
 @router.get("/memory")

@@ -6,6 +6,7 @@ import { startDoctor } from './doctor.js';
 import { startFlight } from './flight.js';
 import { startGauges } from './gauges.js';
 import { startKeys } from './keys.js';
+import { startLoadSettings } from './loadsettings.js';
 import { startMemory } from './memory.js';
 import { startModels } from './models.js';
 import { startParams } from './params.js';
@@ -23,6 +24,7 @@ startGauges();
 startFlight();
 startDoctor();
 startMemory();
+startLoadSettings();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });
