@@ -21,8 +21,10 @@ from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.diagnosis import Diagnosis
+from core.download import DownloadInfo
 from core.flight import Flight
 from core.hardware import HardwareHistory, HardwareSnapshot
+from core.hub import HubModel, Offer
 from core.jobs import JobInfo
 from core.load_settings import LoadSettingsView
 from core.memory_map import MemoryMap
@@ -139,6 +141,25 @@ class DeskClient:
         """Begin to unload some and load one; its job says how it goes."""
         asked = {"model_id": model_id, "unload": list(unload), "when": when}
         return await self._send(JobInfo, "POST", "/models/swap", asked)
+
+    # Downloads
+
+    async def downloads(self) -> list[DownloadInfo]:
+        """Running and lately ended ones, newest first."""
+        return await self._get(list[DownloadInfo], "/downloads")
+
+    async def search_hub(self, query: str) -> list[HubModel]:
+        return await self._get(list[HubModel], "/downloads/search", q=query)
+
+    async def hub_files(self, model: str) -> Offer:
+        """What a repository of the hub has for this machine."""
+        return await self._get(Offer, "/downloads/files", model=model)
+
+    async def start_download(
+        self, model: str, *, file: str | None = None, provider: str | None = None
+    ) -> JobInfo:
+        asked = _known({"model": model, "file": file, "provider": provider})
+        return await self._send(JobInfo, "POST", "/downloads", asked)
 
     # Chats
 

@@ -11,7 +11,19 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ASSETS = Path(__file__).parent / "assets"
-STYLES = ("base", "layout", "sidebar", "conversation", "panels", "switching", "doctor", "flight", "loadsettings", "phone")
+STYLES = (
+    "base",
+    "layout",
+    "sidebar",
+    "conversation",
+    "panels",
+    "switching",
+    "doctor",
+    "downloads",
+    "flight",
+    "loadsettings",
+    "phone",
+)
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

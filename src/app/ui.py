@@ -16,10 +16,11 @@ from pydantic import Field
 from app import wording
 from app.client import DeskClient
 from app.doctor_ui import add_doctor
+from app.downloads_ui import add_downloads
 from app.flight_ui import add_flights
+from app.load_settings_ui import add_load_settings
 from app.refusals import ServerUnreachable
 from app.replies import Reply
-from app.load_settings_ui import add_load_settings
 from app.switching import add_switching
 from core.chat import Parameters
 from core.chats import Chat
@@ -84,6 +85,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     add_load_settings(router, client)
     add_flights(router, client)
     add_doctor(router, client)
+    add_downloads(router, client)
     return router
 
 

@@ -11,6 +11,7 @@ from core.hub import (
     Choice,
     Fits,
     HubModel,
+    Offer,
     Transfer,
     Wanted,
     as_size,
@@ -24,7 +25,6 @@ from core.library import ModelLibrary
 from core.models import ModelInfo, ProviderHealth
 from core.planner import reckoned
 from core.ports import ModelDownloader, ModelFolder, ModelHub
-from core.value import Value
 
 # A disk filled to its last byte breaks more than a download.
 DISK_RESERVE = 0.05
@@ -32,15 +32,6 @@ DISK_RESERVE = 0.05
 USUAL_CONTEXT = 4096
 RAM_SHARE = 0.6
 KEPT = 30
-
-
-class Offer(Value):
-    """What a repository has for this machine."""
-
-    model: str
-    """`owner/repository`."""
-    gated: bool
-    choices: tuple[Choice, ...]
 
 
 class Downloads:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import computed_field
+from pydantic import ConfigDict, computed_field
 
 from core.errors import BadParameter, HubFileNotFound
 from core.value import Value
@@ -68,6 +68,9 @@ class HubRepository(Value):
 class Choice(Value):
     """One model of a repository: all its parts, and the projector that lets it see."""
 
+    # Its own JSON carries the computed size.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
     name: str
     """The path of its first part, which names it."""
     quantization: str | None
@@ -81,6 +84,15 @@ class Choice(Value):
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
+
+
+class Offer(Value):
+    """What a repository has for this machine."""
+
+    model: str
+    """`owner/repository`."""
+    gated: bool
+    choices: tuple[Choice, ...]
 
 
 class Wanted(Value):

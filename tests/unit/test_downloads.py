@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
+from app.downloads_ui import choice_view, download_view, found_view
+from core.chats import Problem
 from core.download import DownloadInfo
 from core.downloads import Downloads, fits
 from core.errors import (
@@ -428,3 +431,44 @@ async def test_where_nothing_can_download_it_says_so() -> None:
         await Place(FakeFolder(), engine=False).downloads.start("a/b")
     with pytest.raises(NotDownloadable, match="embedded cannot"):
         await Place(FakeFolder(), engine=False).downloads.start("a/b", provider="embedded")
+
+
+# What the page says
+
+
+def told(**more: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "job_id": "j",
+        "state": "running",
+        "provider": "embedded",
+        "model": "maker/Tiny-GGUF",
+        "file": "Tiny-Q8_0.gguf",
+        "quantization": "Q8_0",
+        "downloaded_bytes": GB // 2,
+        "total_bytes": 2 * GB,
+    }
+    return download_view(DownloadInfo(**facts | more))
+
+
+def test_a_download_is_put_into_words() -> None:
+    going = told(bytes_per_second=25e6, seconds_left=60.4)
+    assert (going["name"], going["share"]) == ("Tiny", 0.25)
+    assert going["words"] == "500 MB of 2.0 GB · 25 MB/s · 1 min left"
+    assert told(bytes_per_second=25e6, seconds_left=3.2)["words"].endswith(" · 3 s left")
+    assert told(stage="checking", seconds_left=9)["words"] == "Checking · 500 MB of 2.0 GB"
+    assert told(total_bytes=None)["words"] == "500 MB"
+    assert told(state="stopped")["words"] == "Stopped · 500 MB of 2.0 GB are here"
+    assert told(state="done")["words"] == "2.0 GB · in the models folder"
+    failed = Problem(code="not_enough_disk", message="The disk is full.", hint="Make room.")
+    assert told(state="failed", error=failed)["words"] == "The disk is full."
+    assert told(state="failed", error=failed)["hint"] == "Make room."
+    assert "Pause it" in told(state="stopped", provider="lmstudio")["hint"]
+
+
+def test_what_the_hub_has_is_put_into_words() -> None:
+    found = HubModel(id="a/b", downloads=3_400_000, likes=950, gated=True)
+    assert found_view(found)["words"] == "3.4M downloads · 950 likes · asks for its terms"
+    (choice,) = choices([file("m-Q8_0-00001-of-00002.gguf"), file("m-Q8_0-00002-of-00002.gguf")])
+    view = choice_view(choice.model_copy(update={"fits": "no"}))
+    assert (view["name"], view["words"]) == ("Q8_0", "2.0 GB · 2 parts")
+    assert view["fits_words"] == "Too big for this machine"

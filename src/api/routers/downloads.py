@@ -9,8 +9,7 @@ from starlette.responses import JSONResponse
 from api.services import Desk
 from api.sse import stream_job, wants_events
 from core.download import DownloadInfo
-from core.downloads import Offer
-from core.hub import HubModel
+from core.hub import HubModel, Offer
 from core.jobs import JobInfo
 
 router = APIRouter(prefix="/downloads", tags=["downloads"])

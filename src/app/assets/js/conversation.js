@@ -127,6 +127,7 @@ export function paintWelcome() {
   panel.replaceChildren(
     h('h3', {}, 'What are we working on?'),
     h('p', {}, readiness()),
+    state.models?.length === 0 ? h('button', { type: 'button', class: 'button primary', 'data-act': 'get-models', 'aria-haspopup': 'dialog' }, 'Get models') : '',
     h('div', { class: 'starters' }, (agent?.starters ?? []).slice(0, 3).map((text) =>
       h('button', { type: 'button', class: 'starter', onclick: () => tell('starter', text) }, text.trim()))));
 }

@@ -3,6 +3,7 @@ import { startChats, reload } from './chats.js';
 import { startComposer } from './composer.js';
 import { linkedChat, show, startConversation } from './conversation.js';
 import { startDoctor } from './doctor.js';
+import { startDownloads } from './downloads.js';
 import { startFlight } from './flight.js';
 import { startGauges } from './gauges.js';
 import { startKeys } from './keys.js';
@@ -23,6 +24,7 @@ const parts = Promise.all([startChats(), startComposer(), startModels(), startPa
 startGauges();
 startFlight();
 startDoctor();
+startDownloads();
 startMemory();
 startLoadSettings();
 await parts;
