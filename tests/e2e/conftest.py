@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests import tinygguf
 from tests.e2e.running import Desk, Studio
@@ -23,7 +30,8 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-DESKTOP = {"width": 1440, "height": 900}
+DESKTOP = ViewportSize(width=1440, height=900)
+PHONE = ViewportSize(width=390, height=844)
 PATIENCE_MS = 20_000
 
 Open = Callable[..., Screen]
@@ -52,6 +60,17 @@ def browser() -> Iterator[Browser]:
 def desktop(browser: Browser) -> Iterator[BrowserContext]:
     """Shared, because a cold cache costs seconds a test; what a page keeps is cleared."""
     context = browser.new_context(viewport=DESKTOP, locale="en-US", color_scheme="light")
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="package")
+def phone(browser: Browser) -> Iterator[BrowserContext]:
+    """The same on a phone: touch, no mouse, no keys."""
+    context = browser.new_context(
+        viewport=PHONE, is_mobile=True, has_touch=True, locale="en-US", color_scheme="light"
+    )
     context.set_default_timeout(PATIENCE_MS)
     yield context
     context.close()
