@@ -151,6 +151,7 @@ class FlightRecorder:
                         await self._sampled.wait()
             self._over.clear()
             await self._write()
+        await self._write()  # what ended while the last ones were written
 
     async def _write(self) -> None:
         over = {key: each for key, each in self._recordings.items() if each.over}
@@ -160,6 +161,9 @@ class FlightRecorder:
             )
         except DeskError as error:
             log.warning("how answers were made could not be kept: %s", error)
+        except Exception:
+            # Whatever is odd about these must not end the recording of all that follow.
+            log.exception("how answers were made could not be kept")
         finally:
             for key in over:
                 del self._recordings[key]

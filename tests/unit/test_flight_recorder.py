@@ -45,10 +45,13 @@ class FakeFlights:
         self._store = store
         self.records: dict[str, FlightRecord] = {}
         self.writes: list[int] = []
-        self.error: StorageError | None = None
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def add_flights(self, records: Sequence[tuple[str, FlightRecord]]) -> None:
         self.writes.append(len(records))
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
         self.records.update(records)
@@ -228,9 +231,27 @@ async def test_at_the_end_what_is_not_written_yet_is_written_at_once() -> None:
     assert record.phases
 
 
-async def test_a_full_disk_costs_the_record_and_neither_the_answer_nor_the_next_record() -> None:
+async def test_what_ended_while_others_were_written_is_written_at_the_end() -> None:
     async with open_bench() as bench:
-        bench.flights.error = StorageError("The disk is full.")
+        bench.provider.put_in_memory("m")
+        bench.flights.gate.clear()
+        first = await bench.answer()
+        await bench.until(lambda: bool(bench.flights.writes))
+        second = await bench.answer()
+        closing = asyncio.create_task(bench.recorder.aclose())
+        await asyncio.sleep(0)
+        bench.flights.gate.set()
+        await closing
+
+    assert bench.flights.records.keys() == {first.id, second.id}
+
+
+@pytest.mark.parametrize("error", [StorageError("The disk is full."), ValueError("odd")])
+async def test_a_write_that_fails_costs_the_record_and_neither_the_answer_nor_the_next_record(
+    error: Exception,
+) -> None:
+    async with open_bench() as bench:
+        bench.flights.error = error
         lost = await bench.answer()
         await bench.until(lambda: bool(bench.flights.writes))
         bench.flights.error = None
