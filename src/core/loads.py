@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from statistics import median
 from typing import NamedTuple
@@ -43,6 +44,7 @@ class Loads:
         self._history = history
         self._monitor = monitor
         self._moves = 0
+        self._moved_at = 0.0
         self._ours: dict[str, _Ours] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
@@ -51,7 +53,10 @@ class Loads:
     def begin(self) -> LoadWatch:
         """A load begins."""
         self._moves += 1
-        return LoadWatch(self._monitor.newest, self._moves)
+        newest = self._monitor.newest
+        if newest is not None and newest.at < self._moved_at:
+            newest = None  # it still shows what has just gone
+        return LoadWatch(newest, self._moves)
 
     def loaded(
         self, watch: LoadWatch, model: ModelInfo, options: LoadOptions, loaded: Loaded
@@ -72,6 +77,7 @@ class Loads:
     def unloaded(self, model: ModelInfo) -> None:
         """It was taken out of memory by us."""
         self._moves += 1
+        self._moved_at = time.time()
         self._ours.pop(model.full_name, None)
 
     def seen(self, models: Iterable[ModelInfo]) -> None:
@@ -149,10 +155,10 @@ def _grown(
     before: HardwareSnapshot, after: HardwareSnapshot, model: ModelInfo
 ) -> dict[str, object]:
     """By how much the memory in use grew, as far as that can be the model."""
-    gpus = tuple(
-        max(0, (new.memory_used or 0) - (old.memory_used or 0))
-        for old, new in zip(before.gpus, after.gpus, strict=False)
-    )
+    was, now = ([gpu.memory_used for gpu in each.gpus] for each in (before, after))
+    if [used is None for used in was] != [used is None for used in now]:
+        return {}  # a GPU came, went, or could not be read once
+    gpus = tuple(max(0, (new or 0) - (old or 0)) for old, new in zip(was, now, strict=True))
     believed = int((model.size_bytes or 1) * BELIEVED_SHARE)
     if sum(gpus) >= believed:
         return {"gpu_bytes": gpus}

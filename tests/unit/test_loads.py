@@ -22,7 +22,7 @@ class GrowingProbe(FakeProbe):
     def __init__(self) -> None:
         super().__init__()
         self.ram = 5000
-        self.vram: tuple[int, ...] = ()
+        self.vram: tuple[int | None, ...] = ()
 
     def sample(self) -> HardwareSnapshot:
         gpus = tuple(
@@ -65,7 +65,7 @@ class Machine:
             watch = self.loads.begin()
             self.probe.ram += ram
             self.probe.vram = tuple(
-                old + new for old, new in zip(self.probe.vram, vram, strict=True)
+                (old or 0) + new for old, new in zip(self.probe.vram, vram, strict=True)
             )
             if disturb:
                 self.loads.unloaded(MODEL)
@@ -89,6 +89,14 @@ async def test_a_load_is_remembered_with_the_ram_it_took() -> None:
     assert record.at == pytest.approx(time.time(), abs=60)
     assert machine.loads.ours == ("lm:m",)
     assert machine.loads.options_of("lm:m") == LoadOptions(context_length=2048)
+
+
+async def test_a_gpu_that_could_not_be_read_before_is_not_taken_for_empty() -> None:
+    machine = Machine()
+    machine.probe.vram = (None,)
+    await machine.load(vram=(8000,))
+
+    assert not machine.history.records[0].measured
 
 
 async def test_memory_of_gpus_is_told_apart_by_gpu() -> None:
@@ -115,6 +123,19 @@ async def test_memory_that_moved_meanwhile_is_not_blamed_on_the_load() -> None:
     await machine.load(ram=1200, disturb=True)
 
     assert not machine.history.records[0].measured
+
+
+async def test_a_sample_of_before_an_unload_says_nothing_of_the_next_load() -> None:
+    machine = Machine()
+    sampling = asyncio.create_task(machine.monitor.run())
+    await machine.monitor.latest()
+    sampling.cancel()
+    await asyncio.gather(sampling, return_exceptions=True)
+    assert machine.loads.begin().before is not None
+    machine.loads.unloaded(MODEL)
+
+    assert machine.loads.begin().before is None
+    machine.monitor.close()
 
 
 async def test_what_we_unload_is_no_longer_ours() -> None:
