@@ -61,6 +61,6 @@ def test_a_model_that_crashes_keeps_the_question_and_can_be_tried_again(
     expect(screen.questions).to_have_text("Hello?")
     studio.chat_error = None
     studio.tokens = 3
-    problem.get_by_role("button", name="Retry").click()
+    screen.answers.get_by_role("button", name="Answer again with QWEN3-4B").click()
     expect(screen.answers.get_by_test_id("bot")).to_have_text(numbers(3))
     expect(screen.questions).to_have_count(1)
