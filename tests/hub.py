@@ -87,7 +87,11 @@ class ScriptedHub:
                 "rfilename": path,
                 "size": len(content),
                 "blobId": hashlib.sha1(content).hexdigest(),
-                "lfs": {"sha256": self._sha256(path, content), "size": len(content)},
+                "lfs": {
+                    "sha256": self._sha256(path, content),
+                    "size": len(content),
+                    "pointerSize": 134,
+                },
             }
             for path, content in files.items()
         ]

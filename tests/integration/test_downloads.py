@@ -144,6 +144,23 @@ async def test_an_unknown_model_a_private_one_and_no_network_are_told_apart(tmp_
     await nowhere.aclose()
 
 
+async def test_the_hub_s_own_library_reads_the_scripted_hub_as_we_do(tmp_path: Path) -> None:
+    """So that what is scripted here is what a hub is."""
+    library = pytest.importorskip("huggingface_hub")
+    async with serve(ScriptedHub({MODEL: {PATH: BYTES}})) as url:
+        api = library.HfApi(endpoint=url, token=False)
+        theirs = await asyncio.to_thread(api.model_info, MODEL, files_metadata=True)
+        found = await asyncio.to_thread(lambda: [m.id for m in api.list_models(search="tiny")])
+        client = HubClient(url)
+        ours = await HubLookup(client).repository(MODEL)
+        assert [each.id for each in await HubLookup(client).search("tiny", limit=5)] == found
+        await client.aclose()
+
+    assert theirs.sha == ours.revision
+    told = [(f.rfilename, f.size, f.lfs.sha256) for f in theirs.siblings if f.lfs]
+    assert told == [(f.path, f.size_bytes, f.sha256) for f in ours.files]
+
+
 # Bringing files
 
 

@@ -25,7 +25,7 @@ class HubLookup:
     async def search(self, query: str, *, limit: int) -> list[HubModel]:
         asked = {"search": query, "filter": "gguf", "sort": "downloads", "limit": str(limit)}
         url = (self._client.base / "api/models").with_query(
-            [*asked.items(), *(("expand[]", field) for field in _FIELDS)]
+            [*asked.items(), *(("expand", field) for field in _FIELDS)]
         )
         found = await self._json(url)
         if not isinstance(found, list):
