@@ -7,12 +7,13 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, ViewportSize, expect
 
-from tests.e2e.conftest import Open
+from tests.e2e.conftest import DESKTOP, PHONE, Open
+from tests.e2e.looking import accessibility_problems, sticking_out
 from tests.e2e.running import Desk, Studio, wait_for
 from tests.e2e.screen import REFUSED, Screen, numbers
 from tests.nvml import build, compiler
@@ -20,6 +21,7 @@ from tests.servers import ScriptedLMStudio, ScriptedModel
 
 GB = 2**30
 SMALL, LARGE, HUGE, THEIRS = "qwen/small", "meta/large", "google/huge", "other/theirs"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WEIGHED = "microsoft/weighed"  # by one test alone: what was measured is remembered
 
 pytestmark = pytest.mark.skipif(
@@ -321,6 +323,23 @@ def test_a_refused_plan_does_not_stand_in_the_way_of_a_load(
 
     expect(screen.model_state).to_have_text("Loaded")
     assert studio.models[SMALL].instances
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_dialog_can_be_read_by_everyone_however_it_is_shown(
+    screen: Screen, size: ViewportSize
+) -> None:
+    screen.send("Count")
+    expect(screen.live).to_contain_text("0 1 2")
+    screen.choose("LARGE")
+    screen.load.click()
+    expect(dialog_of(screen).get_by_role("radio")).to_have_count(2)
+    screen.page.set_viewport_size(size)
+
+    for scheme in SCHEMES:
+        screen.page.emulate_media(color_scheme=scheme)
+        assert accessibility_problems(screen.page) == "", scheme
+        assert sticking_out(screen.page) == [], scheme
 
 
 # The memory map
