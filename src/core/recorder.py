@@ -155,10 +155,12 @@ class FlightRecorder:
 
     async def _write(self) -> None:
         over = {key: each for key, each in self._recordings.items() if each.over}
+        records = []
         try:
-            await self._flights.add_flights(
-                [(key, recording.record(self._redaction)) for key, recording in over.items()]
-            )
+            for key, recording in over.items():
+                records.append((key, recording.record(self._redaction)))
+                await asyncio.sleep(0)  # a hundred that end together must not stop those that run
+            await self._flights.add_flights(records)
         except DeskError as error:
             log.warning("how answers were made could not be kept: %s", error)
         except Exception:

@@ -94,7 +94,7 @@ class Timeline:
             following = other._spans[at + 1].at if at + 1 < len(other._spans) else None
             if following is not None and following <= since:
                 continue
-            marks = [mark for mark in span.marks if mark.at >= since]
+            marks = _from(span.marks, since)
             if mine and mine[-1].phase == span.phase:
                 mine[-1].marks.extend(marks[: MAX_MARKS - len(mine[-1].marks)])
             else:
@@ -129,6 +129,12 @@ def _add(marks: list[_Moment], new: _Moment) -> None:
     if marks and marks[-1].stage == new.stage and not _moved(marks[-1].progress, new.progress):
         return
     marks.append(new)
+
+
+def _from(marks: list[_Moment], since: float) -> list[_Moment]:
+    """The marks from then on, beginning with where it stood then."""
+    before = [mark._replace(at=since) for mark in marks if mark.at < since]
+    return [*before[-1:], *(mark for mark in marks if mark.at >= since)]
 
 
 def _moved(before: float | None, now: float | None) -> bool:

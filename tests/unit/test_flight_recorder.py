@@ -13,11 +13,15 @@ from core.errors import ChatNotFound, FlightNotFound, ProviderRejected, StorageE
 from core.flight import FlightRecord
 from core.jobs import JobService
 from core.library import ModelLibrary
+from core.loads import Loads
+from core.models import LoadOptions
 from core.monitor import HardwareMonitor
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
+from core.swap import Swaps
 from core.turns import StartedTurn, TurnDraft, TurnService
 from tests.fakes import FakeProbe, FakeProvider, FakeStore
+from tests.unit.test_loads import FakeHistory
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +29,16 @@ AGENTS = {agent.id: agent for agent in BUILTIN_AGENTS}
 
 
 class ReportingProvider(FakeProvider):
-    """Notes what it sends, as adapters do."""
+    """Notes what it sends, as adapters do. `unload_gate` holds back unloads."""
+
+    def __init__(self, *model_ids: str) -> None:
+        super().__init__(*model_ids)
+        self.unload_gate = asyncio.Event()
+        self.unload_gate.set()
+
+    async def unload_instance(self, instance_id: str) -> None:
+        await self.unload_gate.wait()
+        await super().unload_instance(instance_id)
 
     async def stream_chat(self, request: ChatRequest) -> ChatStream:
         assert request.wire is not None
@@ -286,3 +299,29 @@ async def test_without_samples_of_the_machine_flights_are_kept_all_the_same(
 
     assert record.trace.at == ()
     assert record.phases
+
+
+async def test_an_answer_that_waits_for_a_swap_shows_the_old_model_going_and_the_new_one_coming() -> (
+    None
+):
+    async with open_bench() as bench:
+        bench.provider.put_in_memory("other")
+        old = await bench.library.resolve("other")
+        new = await bench.library.resolve("m")
+        bench.provider.unload_gate.clear()
+        swaps = Swaps(bench.library, Loads(FakeHistory(), bench.monitor), bench.store)
+        swap = swaps.start(new, [old], when="now", options=LoadOptions())
+        turn = await bench.ask()
+        await bench.until(lambda: turn.job.info.phase == "unloading")
+        bench.provider.unload_gate.set()
+        await turn.job.ended.wait()
+        message = bench.store.messages[turn.message_id]
+        await bench.kept(message)
+        flight = await bench.recorder.flight(message.id)
+
+    assert (message.status, swap.state) == ("done", "done")
+    phases = [phase.phase for phase in flight.phases]
+    assert phases[-3:] == ["loading", "reading", "writing"]
+    assert "unloading" in phases
+    unloading = next(phase for phase in flight.phases if phase.phase == "unloading")
+    assert [mark["stage"] for mark in unloading.marks] == ["taking Other out of memory"]

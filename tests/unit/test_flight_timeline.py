@@ -165,7 +165,7 @@ def test_joining_a_load_half_way_shows_only_the_half_that_was_waited_for(clock: 
     answer.close()
 
     assert shape(answer) == [("queued", 0, 0.5), ("loading", 0.5, 2.0)]
-    assert answer.spans()[1].marks == ()
+    assert [(mark.at, mark.progress) for mark in answer.spans()[1].marks] == [(0.5, 0.1)]
 
 
 def test_a_trace_has_the_machine_at_its_moments_and_gpus_that_come_and_go(clock: Clock) -> None:

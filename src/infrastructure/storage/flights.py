@@ -3,8 +3,10 @@
 import json
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from anyio import CancelScope, Lock
+from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,7 +28,10 @@ class SqlFlights:
         """Keep each under its message's id, in one transaction. Raises StorageError."""
         if not records:
             return
-        rows = [{"message_id": key, "record": _packed(record)} for key, record in records]
+        rows: list[dict[str, Any]] = []
+        for key, record in records:
+            rows.append({"message_id": key, "record": _packed(record)})
+            await checkpoint()  # compressing many must not stop everybody else
         asked = [row["message_id"] for row in rows]
         async with self._lock:
             with CancelScope(shield=True), storage_faults():
