@@ -23,6 +23,8 @@ WIDE = f"""```
 | {" | ".join("some words" for _ in range(12))} |
 
 https://example.com/{"averylongaddress" * 12}
+
+$$ {" + ".join(f"x_{{{n}}}^2" for n in range(40))} $$
 """
 
 

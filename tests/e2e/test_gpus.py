@@ -1,0 +1,90 @@
+"""GPUs on the page, through the real ctypes path with a stand-in for NVIDIA's library."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.e2e.conftest import Open
+from tests.e2e.running import Desk
+from tests.e2e.screen import Screen
+from tests.nvml import LIBRARY, TWO_GPUS, build, compiler
+from tests.sockets import free_port
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or compiler() is None,
+    reason="the stand-in for NVIDIA's library needs Linux and a C compiler",
+)
+
+
+class Machine:
+    """What the library says of this machine, for the desk that reads it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = folder / "gpus.conf"
+        self.settings.write_text(TWO_GPUS)
+        self.desk = Desk(
+            folder,
+            lmstudio_url=f"http://127.0.0.1:{free_port()}",
+            embedded="off",
+            environment={"LD_LIBRARY_PATH": str(folder), "NVML_STUB_FILE": str(self.settings)},
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    tmp_path.joinpath("desk").mkdir()
+    made = Machine(build(tmp_path / "desk"))
+    made.desk.start()
+    yield made
+    made.desk.stop()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Desk]:
+    """A desk on a machine without a driver."""
+    # A file that is no library stands before whatever this machine has.
+    tmp_path.joinpath(LIBRARY).write_text("not a library")
+    desk = Desk(
+        tmp_path,
+        lmstudio_url=f"http://127.0.0.1:{free_port()}",
+        embedded="off",
+        environment={"LD_LIBRARY_PATH": str(tmp_path)},
+    )
+    desk.start()
+    yield desk
+    desk.stop()
+
+
+def gauge(screen: Screen, name: str) -> Locator:
+    return screen.page.locator(f"#gauges .gauge[data-key={name}]")
+
+
+def test_two_gpus_are_shown_and_one_that_is_lost_does_not_take_the_other(
+    machine: Machine, open_tab: Open
+) -> None:
+    screen = open_tab(machine.desk)
+    expect(gauge(screen, "gpu0")).to_contain_text("37 %")
+    expect(gauge(screen, "gpu0")).to_contain_text("54")
+    expect(gauge(screen, "gpu0").locator("[title]")).to_have_attribute(
+        "title", "NVIDIA GeForce RTX 4090"
+    )
+    expect(gauge(screen, "vram0")).to_contain_text("24")
+    expect(gauge(screen, "gpu1")).to_contain_text("0 %")
+    expect(gauge(screen, "vram1")).to_contain_text("12")
+    expect(screen.page.locator("#gpu-note")).to_be_hidden()
+    expect(screen.page.locator("#memory-map")).to_contain_text("In VRAM 0")
+
+    machine.settings.write_text(TWO_GPUS.replace("gpu1.util=0", "gpu1.util=81") + "gpu0.err=15\n")
+    expect(gauge(screen, "gpu0")).to_contain_text("The GPU has gone")
+    expect(gauge(screen, "vram0").locator("output")).to_have_text("–")
+    expect(gauge(screen, "gpu1")).to_contain_text("81 %")
+    expect(gauge(screen, "cpu")).to_contain_text("%")
+
+
+def test_without_a_driver_the_page_says_so_and_shows_the_rest(bare: Desk, open_tab: Open) -> None:
+    screen = open_tab(bare)
+    expect(screen.page.locator("#gpu-note")).to_contain_text("only processor and memory")
+    expect(screen.page.locator("#gauges .gauge")).to_have_count(2)
