@@ -16,6 +16,7 @@ export async function startConversation() {
   on('models', paintWelcome);
   on('picked', paintWelcome);
   on('agents', paintWelcome);
+  on('jobs', paintWelcome);
   on('chat', () => { document.title = state.chat?.title ? `${state.chat.title} · LM Desk` : 'LM Desk'; });
   $('#earlier button').addEventListener('click', () => show(state.chatId, { everything: true, keepPlace: true }));
   addEventListener('popstate', () => show(linkedChat(), { push: false }));
@@ -127,14 +128,18 @@ export function paintWelcome() {
   panel.replaceChildren(
     h('h3', {}, 'What are we working on?'),
     h('p', {}, readiness()),
-    state.models?.length === 0 ? h('button', { type: 'button', class: 'button primary', 'data-act': 'get-models', 'aria-haspopup': 'dialog' }, 'Get models') : '',
+    lacking() ? h('button', { type: 'button', class: 'button primary', 'data-act': 'get-models', 'aria-haspopup': 'dialog' }, 'Get models') : '',
     h('div', { class: 'starters' }, (agent?.starters ?? []).slice(0, 3).map((text) =>
       h('button', { type: 'button', class: 'starter', onclick: () => tell('starter', text) }, text.trim()))));
 }
 
+// Somebody answers, and has nothing to serve.
+const lacking = () => state.models?.length === 0 && state.pulse?.provider.state !== 'off';
+
 function readiness() {
   const model = modelNow();
   if (state.models === null) return ' ';
+  if (lacking()) return 'No models yet. Get one to begin.';
   if (!state.models.length) return 'No models yet. Start LM Studio, or wait for the built-in engine.';
   if (!model) return 'Pick a model at the top to begin.';
   if (model.loaded || !model.loadable) return `${model.name} is ready.`;
