@@ -155,6 +155,7 @@ def shoot(browser: Browser, desk: Desk, name: str, scheme: str, width: int, heig
         is_mobile=phone,
         has_touch=phone,
         device_scale_factor=2 if phone else 1,
+        reduced_motion="reduce",  # so that nothing is caught half-way
     )
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
