@@ -91,6 +91,7 @@ class Job:
         self._watchers: set[Bell] = set()
         self._task: asyncio.Task[None] | None = None
         self._begun = False
+        self._settling = False
 
     @property
     def state(self) -> JobState:
@@ -183,8 +184,14 @@ class Job:
         """Start the work in a task of its own."""
         self._task = asyncio.create_task(self._run(work), name=f"job {self.kind} {self.id}")
 
+    def settle(self) -> None:
+        """The work is over and only what came of it is still written down: too late to end it."""
+        self._settling = True
+
     def request_end(self, state: JobState, reason: str) -> None:
         """Ask the work to end; it still gets to keep what it has. Asking twice changes nothing."""
+        if self._settling:
+            return
         if self.ending is None and self._task is not None and not self._task.done():
             self.ending = (state, reason)
             # A task cancelled before its first step never enters its work, and nothing would tidy up.

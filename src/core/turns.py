@@ -231,6 +231,7 @@ class TurnService:
             answer.end("failed", "internal", INTERNAL)
             raise
         finally:
+            job.settle()  # a stop in the midst of the writing would lose text
             job.timeline.close()
             # Not cancelled: a write that is broken off in the middle may keep the database locked.
             answer.grew.set()

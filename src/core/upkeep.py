@@ -114,7 +114,7 @@ class Upkeep:
         self._since = {name: at for name, at in self._since.items() if name in ours}
         found = []
         for model in await self._library.models():
-            if model.full_name not in ours or not model.loaded:
+            if not model.loaded or not self._loads.is_ours(model):
                 continue
             since = self._since.setdefault(model.full_name, now)
             used = self._library.used_at(model)

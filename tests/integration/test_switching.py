@@ -142,8 +142,8 @@ class Interleaving:
         words = "".join(WORDS[turn["model"]])
         whole = words * (TOKENS // 3)
         assert whole.startswith(message["content"]), "text of another model, or with a hole"
-        assert message["content"] == heard, "text was heard that was not kept"
         assert message["status"] == job["state"]
+        assert message["content"] == heard, "text was heard that was not kept"
         match message["status"]:
             case "done":
                 assert message["content"] == whole

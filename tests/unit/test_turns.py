@@ -338,3 +338,30 @@ async def test_an_embedding_model_is_refused() -> None:
 async def test_an_unknown_chat_is_refused() -> None:
     with pytest.raises(ChatNotFound):
         await Bench().turns.start("nope", TurnDraft(content="Hi", model_id="m"))
+
+
+class SlowStore(FakeStore):
+    """Holds back the last write of an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finishing, self.may_finish = asyncio.Event(), asyncio.Event()
+
+    async def finish_message(self, message: Message) -> None:
+        self.finishing.set()
+        await self.may_finish.wait()
+        await super().finish_message(message)
+
+
+async def test_a_stop_while_the_answer_is_written_down_comes_too_late_and_loses_nothing() -> None:
+    store = SlowStore()
+    bench = Bench(store=store)
+    turn = await bench.ask()
+    await store.finishing.wait()
+    stop = asyncio.create_task(bench.jobs.stop(turn.job.id))
+    await asyncio.sleep(0)
+    store.may_finish.set()
+    await stop
+    message = store.messages[turn.message_id]
+
+    assert (turn.job.state, message.status, message.content) == ("done", "done", "Hello")
