@@ -11,7 +11,7 @@ from app.replies import Reply
 from core.download import DownloadInfo
 from core.hub import Choice, HubModel
 
-FITS = {"gpu": "Fits the GPU", "ram": "Fits in RAM", "no": "Too big for this machine"}
+FITS = {"gpu": "Fits the GPU", "ram": "Fits in RAM", "no": "Probably too big"}
 EMBEDDED = "embedded"
 LM_STUDIO_GOES_ON = "LM Studio goes on with it by itself. Pause it in LM Studio's own window."
 
