@@ -188,7 +188,10 @@ def test_two_differences_are_one_sentence() -> None:
     [
         (StopProof(state="idle", seconds=0.42), "idle after 0.4 s"),
         (StopProof(state="idle", seconds=0.01), "idle after 0.1 s"),
-        (StopProof(state="busy", seconds=3.0, doing="reading"), "still reading the prompt 3.0 s later"),
+        (
+            StopProof(state="busy", seconds=3.0, doing="reading"),
+            "still reading the prompt 3.0 s later",
+        ),
         (StopProof(state="busy", seconds=3.0, doing="generating"), "still writing 3.0 s later"),
         (StopProof(state="busy", seconds=3.0), "still busy 3.0 s later"),
         (StopProof(state="unknown"), None),
