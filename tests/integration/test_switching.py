@@ -123,8 +123,7 @@ class Interleaving:
             await self._check_turn(turn)
 
     async def _check_models(self) -> None:
-        running = (await self.board.desk.get("/api/v1/jobs?state=running")).json()
-        assert running == [], "a job is stuck"
+        await until(self._all_ended)  # a swap that was stopped brings the old one back
         services = self.board.services
         for model in await services.library.models():
             assert services.library.leased_by(model) == [], "a lease was not given back"
@@ -133,6 +132,9 @@ class Interleaving:
         assert all(len(ids) == 1 for ids in really.values()), really
         assert await self.board.said_loaded() == really
         assert len(self.board.engine.children()) == len(really)
+
+    async def _all_ended(self) -> bool:
+        return (await self.board.desk.get("/api/v1/jobs?state=running")).json() == []
 
     async def _check_turn(self, turn: dict[str, Any]) -> None:
         message = await self.board.message(turn)
