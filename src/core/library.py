@@ -151,6 +151,13 @@ class ModelLibrary:
         """When an answer of this model ended last, monotonic seconds; None if none did yet."""
         return self._leases.used_at(model)
 
+    def asked_context(self, model: ModelInfo) -> int | None:
+        """The context it was loaded with from here, or will be; None leaves that to its provider."""
+        ours = self._loads.options_of(model.full_name) if self._loads else None
+        if ours is None and self._settings is not None:
+            ours = self._settings.of(model)
+        return ours.context_length if ours else None
+
     async def until_free(self, model: ModelInfo) -> None:
         """Return when the answers being written with it now have ended."""
         for job in [self._jobs.get(job_id) for job_id in self._leases.jobs(model)]:

@@ -188,7 +188,10 @@ class TurnService:
                 "status": "writing",
                 "agent_id": plan.agent.id,
                 "job_id": uuid.uuid4().hex,
-                "model": ModelTruth(asked=plan.model.full_name),
+                "model": ModelTruth(
+                    asked=plan.model.full_name,
+                    asked_context=self._library.asked_context(plan.model),
+                ),
             }
         )
         await self._store.add_messages(

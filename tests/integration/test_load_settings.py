@@ -44,6 +44,18 @@ async def test_settings_outlive_a_restart_and_count_for_every_load(tmp_path: Pat
             assert list(instances.values()) == [2048], "an answer loads it the same way"
 
 
+async def test_an_answer_tells_the_context_asked_for_and_the_one_it_got(tmp_path: Path) -> None:
+    studio = ScriptedLMStudio()
+    async with serve(studio) as url, run_desk(tmp_path, lmstudio_url=url) as desk:
+        await desk.put(URL, json={"model_id": QWEN, "context_length": 4096})
+        studio.models[QWEN].instances[QWEN] = 1024  # by somebody else
+        chat = await desk.chat()
+        await desk.events((await desk.ask(chat, model_id=QWEN))["job_id"])
+        truth = (await desk.last_message(chat))["model"]
+
+    assert (truth["asked_context"], truth["got_context"]) == (4096, 1024)
+
+
 async def test_an_empty_write_leaves_it_to_the_provider_again(tmp_path: Path) -> None:
     async with (
         serve(ScriptedLMStudio()) as url,
