@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -68,7 +68,7 @@ class HubFolder:
         total, done = choice.size_bytes, 0
         for part in parts:
             async with (
-                self._locks.setdefault(part.path, asyncio.Lock()),
+                self._lock(part),
                 aclosing(self._bring(repository, part)) as steps,
             ):
                 async for stage in steps:
@@ -76,7 +76,14 @@ class HubFolder:
                     yield Transfer(downloaded_bytes=here, total_bytes=total, stage=stage)
             done += part.file.size_bytes
             yield Transfer(downloaded_bytes=done, total_bytes=total)
-        await in_thread(lambda: _move_in(parts))
+        async with AsyncExitStack() as stack:
+            # Another download may be reading a file that both share. In one order for all.
+            for part in sorted(parts, key=lambda each: each.path):
+                await stack.enter_async_context(self._lock(part))
+            await in_thread(lambda: _move_in(parts))
+
+    def _lock(self, part: Part) -> asyncio.Lock:
+        return self._locks.setdefault(part.path, asyncio.Lock())
 
     def _parts(self, repository: HubRepository, choice: Choice) -> list[Part]:
         owner, _, name = repository.id.partition("/")
