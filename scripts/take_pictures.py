@@ -22,6 +22,11 @@ QUESTIONS = (
     "Give me three reasons to go for a walk, as a list.",
     "Explain how a language model picks its next word, in five sentences.",
 )
+LOOKS = (
+    ("light", "light", 1440, 900),
+    ("dark", "dark", 1440, 900),
+    ("phone", "light", 390, 844),
+)
 ANSWER_MS = 120_000
 
 
@@ -35,9 +40,8 @@ def main() -> int:
             browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-US")
             link = converse(page, url)
-            shoot(browser, link, "desk-light", "light", 1440, 900)
-            shoot(browser, link, "desk-dark", "dark", 1440, 900)
-            shoot(browser, link, "desk-phone", "light", 390, 844)
+            for look, scheme, width, height in LOOKS:
+                shoot(browser, link, look, scheme, width, height)
             browser.close()
         finally:
             desk.terminate()
@@ -63,7 +67,8 @@ def converse(page: Page, url: str) -> str:
     return page.url
 
 
-def shoot(browser, url: str, name: str, scheme: str, width: int, height: int) -> None:
+def shoot(browser, url: str, look: str, scheme: str, width: int, height: int) -> None:
+    """The desk, and the dialogs that have no pictures of their own elsewhere."""
     phone = width < 800
     context = browser.new_context(
         viewport={"width": width, "height": height},
@@ -80,7 +85,19 @@ def shoot(browser, url: str, name: str, scheme: str, width: int, height: int) ->
     expect(page.get_by_role("combobox", name="Model")).to_have_value(re.compile("SmolLM2"))
     if not phone:  # there they are in a drawer
         expect(page.get_by_role("region", name="System")).to_contain_text(re.compile(r"\d %"))
-    page.screenshot(path=IMAGES / f"{name}.png")
+    page.screenshot(path=IMAGES / f"desk-{look}.png")
+    page.get_by_role("button", name="What to do").first.click()
+    connection = page.get_by_role("dialog", name="Connection")
+    expect(connection).to_contain_text("Built-in engine")
+    page.screenshot(path=IMAGES / f"connection-{look}.png")
+    page.keyboard.press("Escape")
+    expect(connection).to_be_hidden()
+    if phone:
+        page.get_by_role("button", name="Details panel").click()
+    page.get_by_role("button", name="Load settings").click()
+    page.get_by_label("Context length").fill("8192")
+    expect(page.get_by_role("dialog").get_by_role("status")).to_contain_text("needs")
+    page.screenshot(path=IMAGES / f"load-settings-{look}.png")
     context.close()
 
 
