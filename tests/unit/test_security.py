@@ -48,7 +48,8 @@ def served() -> Iterator[Served]:
         )
         running.append((server, thread, client))
         deadline = time.monotonic() + 30
-        while not server.started and time.monotonic() < deadline:
+        while not server.started:
+            assert time.monotonic() < deadline, "the server never started"
             time.sleep(0.01)
         return client
 
