@@ -5,8 +5,8 @@ import pytest
 
 from core.chat import ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
 from infrastructure.http import ServerError
-from infrastructure.providers.lmstudio.stream import MAX_LINE_BYTES, AnswerReader
-from infrastructure.providers.lmstudio.think import ThinkSplitter
+from infrastructure.providers.openai.stream import MAX_LINE_BYTES, AnswerReader
+from infrastructure.providers.openai.think import ThinkSplitter
 from tests.frames import DONE, chunk, ending, usage_frame
 
 

@@ -9,7 +9,7 @@ from core.wire import WireLog
 from infrastructure.http import Reply
 from infrastructure.providers.lmstudio.problems import problem, reply_problem
 from infrastructure.providers.lmstudio.server import Server, Stream
-from infrastructure.providers.lmstudio.stream import AnswerReader
+from infrastructure.providers.openai.stream import AnswerReader
 from infrastructure.providers.lmstudio.wording import Wording
 
 _PATH = "/v1/chat/completions"

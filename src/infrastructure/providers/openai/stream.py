@@ -9,7 +9,7 @@ import orjson
 
 from core.chat import ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
 from infrastructure.http import ServerError, check_body
-from infrastructure.providers.lmstudio.think import ThinkSplitter
+from infrastructure.providers.openai.think import ThinkSplitter
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 _HEAD = ("id", "object", "created", "model", "system_fingerprint")
