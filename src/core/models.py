@@ -10,7 +10,7 @@ ModelKind = Literal["llm", "embedding"]
 KvCacheType = Literal["f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 ProcessingStatus = Literal["idle", "reading", "generating", "embedding"]
 ModelState = Literal["not-loaded", "loading", "loaded", "unloading"]
-ProviderKind = Literal["lmstudio", "embedded", "ollama", "huggingface", "openai"]
+ProviderKind = Literal["lmstudio", "embedded", "ollama", "huggingface", "openai", "llamacpp"]
 ProviderState = Literal[
     "ready",  # answers and serves models
     "no_models",  # answers, and has nothing to serve
@@ -66,8 +66,14 @@ class ModelInfo(Value):
     publisher: str | None = None
     description: str | None = None
     capabilities: Capabilities = Capabilities()
+    max_tokens: int | None = None
+    """Tokens an answer can have at most, where the provider says so."""
     loadable: bool = True
     """False where the provider has no loading, such as a remote API."""
+    stale_since: float | None = None
+    """Unix seconds of the list it is from, when its provider cannot be asked now; else None."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Further facts of the provider's, for showing."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -1,10 +1,11 @@
 """What the core needs of the outside world. Adapters and fakes fit by shape."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from core.chat import ChatRequest, ChatStream, Parameters
 from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
+from core.embedding import Embeddings
 from core.hardware import HardwareSnapshot
 from core.hub import Choice, HubModel, HubRepository, Transfer
 from core.models import (
@@ -89,6 +90,48 @@ class TokenCounter(Protocol):
 
     async def count_tokens(self, instance_id: str, text: str) -> int | None:
         """None when the server cannot tell."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A provider that turns texts into vectors."""
+
+    async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
+        """One vector a text, in their order. Raises ModelNotFound or another ProviderError."""
+        ...
+
+
+class RawAnswer(Protocol):
+    """A server's answer as it comes, byte by byte."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """As the server sent them; look-ups ignore case."""
+        ...
+
+    async def read(self) -> bytes:
+        """What has arrived since; empty at the end. Raises ProviderError."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection at once, which stops the server's work; never waits."""
+        ...
+
+
+@runtime_checkable
+class Forwarder(Protocol):
+    """A provider that speaks OpenAI's API, so that a request can pass through as it is."""
+
+    async def forward(self, path: str, body: bytes) -> RawAnswer:
+        """POST these bytes, JSON, to `path`, such as `/v1/chat/completions`.
+
+        Returns when the headers are there, whatever the status; the caller closes. Raises
+        ProviderUnreachable, ProviderTimeout or another ProviderError.
+        """
         ...
 
 

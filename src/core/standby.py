@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from core.chat import ChatRequest, ChatStream
-from core.errors import DeskError, ProviderUnreachable
+from core.embedding import Embeddings
+from core.errors import DeskError, ProviderProtocolError, ProviderUnreachable
 from core.models import (
     LoadEvent,
     LoadOptions,
@@ -18,7 +19,15 @@ from core.models import (
     ProviderKind,
     ProviderState,
 )
-from core.ports import BusyTeller, MemoryEstimator, ModelLoader, Provider
+from core.ports import (
+    BusyTeller,
+    Embedder,
+    Forwarder,
+    MemoryEstimator,
+    ModelLoader,
+    Provider,
+    RawAnswer,
+)
 
 
 class LocalEngine(Protocol):
@@ -112,6 +121,18 @@ class StandbyProvider:
         if not isinstance(provider, MemoryEstimator):
             return None
         return await provider.estimate_memory(model_id, options)
+
+    async def forward(self, path: str, body: bytes) -> RawAnswer:
+        provider: object = self._awake_provider()
+        if not isinstance(provider, Forwarder):
+            raise ProviderProtocolError("The built-in engine does not speak OpenAI's API.")
+        return await provider.forward(path, body)
+
+    async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
+        provider: object = self._awake_provider()
+        if not isinstance(provider, Embedder):
+            raise ProviderProtocolError("The built-in engine makes no vectors.")
+        return await provider.embed(model_id, texts)
 
     async def aclose(self) -> None:
         await self.rest()

@@ -8,9 +8,10 @@ from core.models import ProviderKind
 from core.wire import WireLog
 from infrastructure.http import Reply
 from infrastructure.providers.lmstudio.problems import problem, reply_problem
-from infrastructure.providers.lmstudio.server import Server, Stream
-from infrastructure.providers.openai.stream import AnswerReader
+from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.lmstudio.wording import Wording
+from infrastructure.providers.openai.stream import AnswerReader
+from infrastructure.providers.server import Stream
 
 _PATH = "/v1/chat/completions"
 _REASONS: dict[str | None, FinishReason] = {"length": "length", "tool_calls": "tool_calls"}

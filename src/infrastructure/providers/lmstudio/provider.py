@@ -1,12 +1,13 @@
 """LM Studio, or the engine that speaks like it, as the core knows providers."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from pydantic import SecretStr
 
 from core.chat import ChatRequest, ChatStream
 from core.diagnosis import Diagnosis, from_health
+from core.embedding import Embeddings
 from core.errors import DeskError
 from core.hub import Transfer
 from core.models import (
@@ -18,7 +19,8 @@ from core.models import (
     ProviderHealth,
     ProviderKind,
 )
-from infrastructure.http import clean_base_url, usable_token
+from core.ports import RawAnswer
+from infrastructure.http import Reply, clean_base_url, usable_token
 from infrastructure.providers.lmstudio import calls
 from infrastructure.providers.lmstudio.catalog import Catalog
 from infrastructure.providers.lmstudio.chat import stream_chat
@@ -28,11 +30,12 @@ from infrastructure.providers.lmstudio.finding_place import this_place
 from infrastructure.providers.lmstudio.finding_words import conclude
 from infrastructure.providers.lmstudio.health import check_health
 from infrastructure.providers.lmstudio.loading import Loading
-from infrastructure.providers.lmstudio.problems import problem
+from infrastructure.providers.lmstudio.problems import problem, reply_problem
 from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.lmstudio.socket import CallRefused
 from infrastructure.providers.lmstudio.sockets import MethodMissing, Sockets
 from infrastructure.providers.lmstudio.wording import wording
+from infrastructure.providers.openai.embedding import embed
 
 
 class LMStudioProvider:
@@ -85,6 +88,15 @@ class LMStudioProvider:
 
     def stream_chat(self, request: ChatRequest) -> ChatStream:
         return stream_chat(self._server, request, self._kind)
+
+    async def forward(self, path: str, body: bytes) -> RawAnswer:
+        return await self._server.open(path, body)
+
+    async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
+        return await embed(self._server, model_id, texts, refuse=self._refusal)
+
+    def _refusal(self, reply: Reply) -> DeskError:
+        return reply_problem(reply, self._server.wording)
 
     def load_model(self, model_id: str, options: LoadOptions) -> AsyncGenerator[LoadEvent]:
         """Where a model is loaded already it is reported at once, and no second copy is made.

@@ -13,8 +13,9 @@ from core.models import LoadOptions, LoadProgress, ModelInfo
 from infrastructure.http import Reply, check_body
 from infrastructure.providers.lmstudio.estimate import LoadEstimates
 from infrastructure.providers.lmstudio.problems import problem, reply_problem
-from infrastructure.providers.lmstudio.server import Server, Stream
+from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.openai.stream import LineSplitter
+from infrastructure.providers.server import Stream
 
 EMIT_SECONDS = 0.2
 POLL_SECONDS = 0.5

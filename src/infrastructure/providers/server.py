@@ -1,0 +1,169 @@
+"""One server over HTTP: control calls, streams, and its failures in our words. Every adapter's base."""
+
+import asyncio
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+from pydantic import SecretStr
+
+from core.errors import ProviderUnreachable
+from infrastructure.http import Reply, new_client, provider_errors, read_reply
+
+CONTROL_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+_JSON = {"Content-Type": "application/json"}
+
+
+class HttpServer:
+    """Its connections. Opened on first use, inside the running loop; close with `aclose`."""
+
+    def __init__(
+        self, base_url: str, *, token: SecretStr | None, who: str, start_hint: str = ""
+    ) -> None:
+        """`who` opens the sentences about it; `start_hint` is what to do when nothing answers."""
+        self.base_url = base_url
+        self.who = who
+        self._start_hint = start_hint
+        self._token = token
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def token(self) -> SecretStr | None:
+        """What every request carries; None where no token is set."""
+        return self._token
+
+    async def get(self, path: str, *, seconds: float = CONTROL_SECONDS) -> Reply:
+        """The whole answer, whatever its status."""
+        return await self._whole("GET", path, None, seconds)
+
+    async def post(self, path: str, body: dict[str, Any], *, seconds: float | None) -> Reply:
+        """The whole answer, whatever its status; `seconds` None waits for as long as it takes."""
+        return await self._whole("POST", path, body, seconds)
+
+    async def delete(self, path: str, body: dict[str, Any], *, seconds: float | None) -> Reply:
+        """The whole answer, whatever its status."""
+        return await self._whole("DELETE", path, body, seconds)
+
+    async def open(
+        self,
+        path: str,
+        body: dict[str, Any] | bytes | None,
+        *,
+        method: str = "POST",
+        seconds: float | None = None,
+    ) -> "Stream":
+        """Send and return when the headers are there. The caller closes the stream."""
+        with self.errors():
+            async with asyncio.timeout(seconds):
+                response = await self._request(method, path, body)
+        return Stream(self, response)
+
+    def forget(self) -> None:
+        """Nothing answered: another server, or another version, may take its place."""
+
+    async def aclose(self) -> None:
+        """Close what is open; a later call opens anew."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _whole(
+        self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None
+    ) -> Reply:
+        with self.errors():
+            async with asyncio.timeout(seconds):
+                response = await self._request(method, path, body)
+                try:
+                    return await read_reply(response)
+                finally:
+                    # Gives a connection that was read to its end back, and closes another.
+                    response.release()
+
+    async def _request(
+        self, method: str, path: str, body: dict[str, Any] | bytes | None
+    ) -> aiohttp.ClientResponse:
+        # A redirect is never followed: it would carry the token to another place.
+        return await self.opened().request(
+            method,
+            self.base_url + path,
+            data=orjson.dumps(body) if isinstance(body, dict) else body,
+            headers=None if body is None else _JSON,
+            allow_redirects=False,
+        )
+
+    def opened(self) -> aiohttp.ClientSession:
+        """The client, for what goes beyond the calls here."""
+        if self._client is None:
+            self._client = new_client(self._token)
+        return self._client
+
+    @contextmanager
+    def errors(self) -> Generator[None]:
+        """Foreign exceptions in our words; a server that went away may come back as another."""
+        try:
+            with provider_errors(self.who, url=self.base_url, hint=self._start_hint):
+                yield
+        except ProviderUnreachable:
+            self.forget()
+            raise
+
+
+class Stream:
+    """An answer that is still coming."""
+
+    def __init__(self, server: HttpServer, response: aiohttp.ClientResponse) -> None:
+        self._server = server
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_connection)
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """As the server sent them."""
+        return self._response.headers
+
+    @property
+    def is_events(self) -> bool:
+        """Whether it is a stream of events, as asked; else read the `reply`."""
+        return self._response.status == 200 and self._response.content_type == "text/event-stream"
+
+    async def read(self, *, seconds: float | None = None) -> bytes:
+        """What has arrived since; empty at the end."""
+        try:
+            if seconds is None:
+                return await self._response.content.readany()
+            async with asyncio.timeout(seconds):
+                return await self._response.content.readany()
+        except Exception:
+            # Entered only now: as context managers around every token they cost as much as reading it.
+            with self._server.errors():
+                raise
+
+    async def reply(self) -> Reply:
+        """The whole answer, for when it is not a stream of events."""
+        with self._server.errors():
+            async with asyncio.timeout(CONTROL_SECONDS):
+                return await read_reply(self._response)
+
+    def close(self) -> None:
+        """Close the connection at once, which stops the server's work; never waits for it."""
+        self._look.cancel()
+        self._response.close()
+
+    def _look_at_connection(self) -> None:
+        """aiohttp drops a connection on malformed chunks, but leaves the reader waiting for ever."""
+        connection = self._response.connection
+        if connection is None:
+            return  # read to its end
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            self._response.content.set_exception(aiohttp.ClientPayloadError("malformed body"))
+        else:
+            self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_connection)
