@@ -27,6 +27,7 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.ProviderError: 502,
     errors.ProviderUnreachable: 503,
     errors.ProviderTimeout: 504,
+    errors.ProviderBusy: 503,
     errors.ProviderNeedsToken: 502,
     errors.NotEnoughMemory: 507,
     errors.StorageError: 507,

@@ -15,6 +15,7 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      │  └ ContextTooLong
      ├ ProviderError           the other side
      │  ├ ProviderUnreachable, ProviderTimeout, ProviderNeedsToken, ProviderRejected, ProviderProtocolError
+     │  ├ ProviderFailed, ProviderBusy, ProviderResting
      │  ├ LoadFailed, LoadUnproven, UnloadUnproven
      │  ├ ModelCrashed, ModelUnloaded, ModelMismatch
      │  └ HubUnreachable, HubNeedsToken, HubRejected, DownloadFailed, DownloadDamaged
@@ -217,6 +218,31 @@ class ProviderRejected(ProviderError):
     """The provider refused the request."""
 
     code = "provider_rejected"
+
+
+class ProviderFailed(ProviderError):
+    """The provider broke while it dealt with the request: a 5xx that says nothing more exact."""
+
+    code = "provider_failed"
+
+
+class ProviderBusy(ProviderError):
+    """The provider, or our line before it, is full. `retry_after` is in seconds, if known."""
+
+    code = "provider_busy"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+    def extra(self) -> dict[str, object]:
+        return {"retry_after": self.retry_after}
+
+
+class ProviderResting(ProviderUnreachable):
+    """The provider failed several times in a row and is left alone for some seconds."""
+
+    code = "provider_resting"
 
 
 class ProviderProtocolError(ProviderError):

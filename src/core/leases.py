@@ -71,6 +71,11 @@ class Leases:
         """The jobs that hold it."""
         return list(self._holds.get(model.full_name, {}))
 
+    def jobs_of(self, provider: str) -> list[str]:
+        """The jobs that hold any model of a provider."""
+        mine = [holds for name, holds in self._holds.items() if name.startswith(f"{provider}:")]
+        return [job_id for holds in mine for job_id in holds]
+
     async def aclose(self) -> None:
         if self._guard is not None:
             self._guard.cancel()
@@ -81,7 +86,7 @@ class Leases:
         while self._holds:
             await asyncio.sleep(GUARD_SECONDS)
             providers = {name.partition(":")[0] for name in self._holds}
-            for shelf in [self._shelves[name] for name in providers]:
+            for shelf in [s for name in providers if (s := self._shelves.get(name)) is not None]:
                 await shelf.fresh(max_age=GUARD_SECONDS / 2)
                 # A list that could not be had proves nothing; the stream itself will tell.
                 if shelf.error is None:

@@ -1,29 +1,21 @@
-"""ModelLibrary: every model of every provider, and the one door through which models come and go."""
+"""ModelLibrary: the registry, and the one door through which models come and go."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 
-from core.errors import DeskError, LoadUnproven, ModelInUse, NotLoadable, ProviderNotFound
+from core.errors import LoadUnproven, ModelInUse, NotLoadable
 from core.jobs import Job, JobService
 from core.leases import Lease, Leases
 from core.load_jobs import LoadJobs, report_loaded, report_progress
 from core.load_settings import LoadSettings
 from core.loads import Loads
-from core.models import Instance, Loaded, LoadOptions, ModelInfo, ModelState
-from core.naming import NameIndex
+from core.models import Instance, Loaded, LoadOptions, ModelInfo
 from core.ports import ModelLoader, Provider
-from core.shelf import Shelf
-
-# Other clients load and unload too, and LM Studio tells nobody: how old a list may be for showing,
-# and before something is done that depends on it.
-LIST_MAX_AGE = 300.0
-ACT_MAX_AGE = 2.0
-# On a first look, how long the providers that answered wait for those that do not.
-FIRST_LOOK_GRACE = 0.12
+from core.registry import Registry
 
 
-class ModelLibrary:
+class ModelLibrary(Registry):
     """Lists, resolves, loads, unloads and lends models."""
 
     def __init__(
@@ -34,79 +26,22 @@ class ModelLibrary:
         settings: LoadSettings | None = None,
     ) -> None:
         """With `loads`, what each load took is remembered there; `settings` say how to load."""
+        super().__init__(providers)
         self._loads = loads
         self._settings = settings
-        self._shelves = {provider.name: Shelf(provider) for provider in providers}
         self._jobs = jobs
-        self._locks = {provider.name: asyncio.Lock() for provider in providers}
-        self._moving: dict[str, ModelState] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
         self._load_jobs = LoadJobs(jobs)
         self._leases = Leases(self._shelves, jobs)
-        self._index = NameIndex((), self._shelves)
-        self._index_mark: tuple[object, ...] = ()
-        self._moves = 0
+        if loads is not None:
+            self.on_listed = loads.seen
 
-    # -- looking ---------------------------------------------------------------------------------
-
-    @property
-    def providers(self) -> list[Provider]:
-        return [shelf.provider for shelf in self._shelves.values()]
-
-    @property
-    def revision(self) -> int:
-        """Grows whenever a list, or the state of a model in it, changed."""
-        return sum(shelf.revision for shelf in self._shelves.values()) + self._moves
-
-    def provider(self, name: str) -> Provider:
-        """Raises ProviderNotFound."""
-        return self._shelf(name).provider
-
-    def errors(self) -> dict[str, DeskError]:
-        """Providers whose last list could not be had, and why."""
-        return {name: shelf.error for name, shelf in self._shelves.items() if shelf.error}
-
-    def stats(self) -> dict[str, dict[str, int]]:
-        """Cache hits and misses by provider."""
-        return {n: {"hits": s.hits, "misses": s.misses} for n, s in self._shelves.items()}
-
-    async def models(self, *, max_age: float = LIST_MAX_AGE) -> tuple[ModelInfo, ...]:
-        """Every model that can be had, with its state. A dead provider delays no one."""
-        await self._refresh(max_age)
-        return self._indexed().models
-
-    async def models_of(self, provider: str, *, max_age: float = LIST_MAX_AGE) -> list[ModelInfo]:
-        """One provider's models. Raises ProviderNotFound, or the error that kept us from listing."""
-        shelf = self._shelf(provider)
-        await shelf.fresh(max_age=max_age)
-        if shelf.error is not None:
-            raise shelf.error
-        return [model for model in self._indexed().models if model.provider == provider]
-
-    async def resolve(self, name: str) -> ModelInfo:
-        """The model of this full or bare name. Raises ModelNotFound, ModelAmbiguous, or
-        what keeps its provider from answering.
-
-        A hit in the cache costs microseconds; a miss asks the providers once more first.
-        """
-        if (found := self._indexed().find(name)) is not None:
-            return found
-        await self._refresh(ACT_MAX_AGE)
-        index = self._indexed()
-        if (found := index.find(name)) is not None:
-            return found
-        provider = index.provider_of(name)
-        if provider is not None and (error := self._shelves[provider].error) is not None:
-            raise error  # whether the model is there nobody can say now
-        raise index.not_found(name)
-
-    async def default_model(self) -> ModelInfo | None:
-        """What to chat with when nobody said: a loaded model, else the first there is."""
-        chatty = [model for model in await self.models() if model.kind == "llm"]
-        return next((model for model in chatty if model.loaded), next(iter(chatty), None))
-
-    async def refresh(self, *, max_age: float) -> None:
-        """Ask every provider whose list is older than this. For the background watch."""
-        await asyncio.gather(*(s.fresh(max_age=max_age) for s in self._shelves.values()))
+    async def remove(self, name: str) -> None:
+        """Let a provider go; answers being written with its models end as interrupted."""
+        self._shelf(name)
+        for job_id in self._leases.jobs_of(name):
+            await self._jobs.stop(job_id, state="interrupted", reason="provider_removed")
+        await super().remove(name)
 
     # -- loading and unloading -------------------------------------------------------------------
 
@@ -132,12 +67,15 @@ class ModelLibrary:
         return self._jobs.start(job, lambda job: self._unload(job, model, interrupt=reason))
 
     @asynccontextmanager
-    async def lease(self, model: ModelInfo, job: Job) -> AsyncGenerator[Lease]:
+    async def lease(
+        self, model: ModelInfo, job: Job, *, max_age: float = 0.0
+    ) -> AsyncGenerator[Lease]:
         """Hold one instance of the model for a job, loading it first if need be.
 
-        The job gets the load's events as its own.
+        The job gets the load's events as its own. `max_age`: how many seconds ago the provider may
+        have been asked last whether the model is in memory.
         """
-        lease = await self._acquire(model, job)
+        lease = await self._acquire(model, job, max_age)
         try:
             yield lease
         finally:
@@ -172,7 +110,8 @@ class ModelLibrary:
         """While inside, nothing of these models' providers comes or goes but what the caller moves."""
         async with AsyncExitStack() as stack:
             for name in sorted({model.provider for model in models}):  # one order: no deadlock
-                await stack.enter_async_context(self._locks[name])
+                lock = self._locks.setdefault(name, asyncio.Lock())
+                await stack.enter_async_context(lock)
             yield
 
     @contextmanager
@@ -188,19 +127,9 @@ class ModelLibrary:
 
     async def aclose(self) -> None:
         await self._leases.aclose()
-        for shelf in self._shelves.values():
-            await shelf.aclose()
+        await super().aclose()
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _shelf(self, name: str) -> Shelf:
-        try:
-            return self._shelves[name]
-        except KeyError:
-            raise ProviderNotFound(
-                f"There is no provider named {name!r}.",
-                hint=f"Configured: {', '.join(self._shelves)}.",
-            ) from None
 
     def _loader(self, model: ModelInfo) -> ModelLoader:
         provider = self._shelf(model.provider).provider
@@ -210,56 +139,6 @@ class ModelLibrary:
                 hint="Its models can be used as they are.",
             )
         return provider
-
-    async def _refresh(self, max_age: float) -> None:
-        shelves = [s for s in self._shelves.values() if s.age > max_age]
-        for shelf in self._shelves.values():
-            if shelf not in shelves:
-                shelf.hits += 1
-        if not shelves:
-            return
-        looks = [asyncio.create_task(shelf.fresh(max_age=max_age)) for shelf in shelves]
-        _, pending = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
-        while pending and not self._indexed().models:
-            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        if pending:
-            _, pending = await asyncio.wait(pending, timeout=FIRST_LOOK_GRACE)
-        for look in pending:
-            look.cancel()  # only our waiting: the shelf goes on and will be there next time
-
-    def _indexed(self) -> NameIndex:
-        mark = (self._moves, *(shelf.revision for shelf in self._shelves.values()))
-        if mark != self._index_mark:
-            if self._loads is not None:
-                self._loads.seen(m for s in self._shelves.values() for m in s.models)
-            models = (self._as_moving(m) for s in self._shelves.values() for m in s.models)
-            self._index, self._index_mark = NameIndex(models, self._shelves), mark
-        return self._index
-
-    def _as_moving(self, model: ModelInfo) -> ModelInfo:
-        state = self._moving.get(model.full_name)
-        return model.model_copy(update={"state": state}) if state else model
-
-    def _move(self, model: ModelInfo, state: ModelState | None) -> None:
-        if state is None:
-            self._moving.pop(model.full_name, None)
-        else:
-            self._moving[model.full_name] = state
-        self._moves += 1
-
-    async def _current(self, model: ModelInfo) -> ModelInfo:
-        """The model as the provider lists it now: somebody else may just have taken it out.
-
-        Raises its error, or ModelNotFound.
-        """
-        shelf = self._shelf(model.provider)
-        await shelf.fresh(max_age=0.0)
-        if shelf.error is not None:
-            raise shelf.error
-        for listed in shelf.models:
-            if listed.id == model.id:
-                return listed
-        raise self._indexed().not_found(model.full_name)
 
     async def load_within(self, job: Job, model: ModelInfo, options: LoadOptions) -> None:
         """Load as a part of this job, whose result it becomes. Raises what keeps us from it."""
@@ -369,7 +248,7 @@ class ModelLibrary:
             chats=chats,
         )
 
-    async def _acquire(self, model: ModelInfo, job: Job) -> Lease:
+    async def _acquire(self, model: ModelInfo, job: Job, max_age: float) -> Lease:
         provider = self._shelf(model.provider).provider
         if not model.loadable or not isinstance(provider, ModelLoader):
             instance = Instance(id=model.id, context_length=model.context_length)
@@ -377,7 +256,7 @@ class ModelLibrary:
         seconds: float | None = None
         while True:
             if model.full_name not in self._moving:
-                now = await self._current(model)
+                now = await self._current(model, max_age=max_age)
                 if now.loaded and model.full_name not in self._moving:
                     # No await between the look and the hold: an unload sees the lease.
                     return self._leases.take(now, now.instances[0], job, load_seconds=seconds)

@@ -31,6 +31,8 @@ class NameIndex:
         if self.provider_of(name) is not None:
             return None
         candidates = self._bare.get(key, [])
+        # Of two that go by this name the one that can be had now is meant.
+        candidates = [m for m in candidates if m.stale_since is None] or candidates
         if len(candidates) > 1:
             names = [model.full_name for model in candidates]
             raise ModelAmbiguous(

@@ -5,21 +5,40 @@ from collections.abc import Iterable
 from core.models import ModelInfo
 
 
+class SearchIndex:
+    """Models with their words, read once for many searches."""
+
+    def __init__(self, models: Iterable[ModelInfo]) -> None:
+        self._models = tuple(models)
+        self._texts: list[tuple[str, str]] = []
+
+    def matching(self, query: str) -> list[ModelInfo]:
+        """Models that contain every word of the query: names count most, then loaded ones."""
+        words = query.casefold().split()
+        if len(self._texts) != len(self._models):
+            self._texts = [_texts(model) for model in self._models]
+        ranked = []
+        for model, (name, text) in zip(self._models, self._texts, strict=True):
+            if all(word in text for word in words):
+                rank = sum(word in name for word in words) + 0.5 * model.loaded
+                ranked.append((-rank, model.full_name, model))
+        return [model for _, _, model in sorted(ranked, key=lambda entry: entry[:2])]
+
+
 def matching(models: Iterable[ModelInfo], query: str) -> list[ModelInfo]:
-    """Models that contain every word of the query somewhere; names count most, then loaded ones."""
-    words = query.casefold().split()
-    ranked = []
-    for model in models:
-        name = f"{model.full_name} {model.name}".casefold()
-        text = f"{name} {_other_words(model)}"
-        if all(word in text for word in words):
-            rank = sum(word in name for word in words) + 0.5 * model.loaded
-            ranked.append((-rank, model.full_name, model))
-    return [model for _, _, model in sorted(ranked, key=lambda entry: entry[:2])]
+    """The same for a list that is searched once."""
+    return SearchIndex(models).matching(query)
+
+
+def _texts(model: ModelInfo) -> tuple[str, str]:
+    """Its names, and everything it can be found by."""
+    name = f"{model.full_name} {model.name}".casefold()
+    return name, f"{name} {_other_words(model)}"
 
 
 def _other_words(model: ModelInfo) -> str:
     able = [name for name, has in model.capabilities if has]
     facts = (model.quantization, model.parameters, model.architecture, model.publisher, model.kind)
+    size = [f"{model.size_bytes / 1e9:.1f}gb"] if model.size_bytes else []
     loaded = ["loaded"] if model.loaded else []
-    return " ".join([*(fact for fact in facts if fact), *able, *loaded]).casefold()
+    return " ".join([*(fact for fact in facts if fact), *able, *size, *loaded]).casefold()

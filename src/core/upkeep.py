@@ -85,7 +85,7 @@ class Upkeep:
         if record is None or any(m.loaded and m.loadable and m.kind == "llm" for m in models):
             return True
         model = next((m for m in models if m.full_name == record.model_id and m.loadable), None)
-        if model is None:
+        if model is None or model.stale_since is not None:
             return False
         options = LoadOptions(context_length=record.context_length)
         plan = await self._planner.plan(model, options)

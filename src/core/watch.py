@@ -76,10 +76,17 @@ class ProviderWatch:
             before = self._healths.get(health.provider)
             changed = changed or before is None or before.state != health.state
             self._healths[health.provider] = health
+            if health.state in ("ready", "no_models"):
+                self._library.seen_well(health.provider)
+        self._forget_removed()
         await self._wake_or_rest()
         self.looked.set()
         await self._library.refresh(max_age=0.0 if changed else BUSY_SECONDS / 2)
         return self.healths
+
+    def _forget_removed(self) -> None:
+        there = {provider.name for provider in self._library.providers}
+        self._healths = {name: h for name, h in self._healths.items() if name in there}
 
     async def _ask(self, provider: Provider) -> ProviderHealth:
         try:

@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from core.errors import ModelAmbiguous, ModelInUse, ModelNotFound, NotLoadable, ProviderNotFound
+from core.errors import (
+    ModelAmbiguous,
+    ModelInUse,
+    ModelNotFound,
+    NotLoadable,
+    ProviderNotFound,
+    ProviderUnreachable,
+)
 from core.jobs import Job, JobService
 from core.library import ModelLibrary
 from tests.fakes import OUT_OF_ORDER, UNREACHABLE, FakeProvider
@@ -72,17 +79,60 @@ async def test_a_provider_that_hangs_delays_no_other() -> None:
     await library.aclose()
 
 
-async def test_a_provider_that_died_offers_nothing_and_says_why() -> None:
+async def test_the_models_of_a_provider_that_died_are_stale_and_none_is_loaded() -> None:
     provider = FakeProvider("m")
+    provider.put_in_memory("m")
     library = library_of(provider)
-    assert await library.models()
+    assert (await library.models())[0].loaded
     before = library.revision
     provider.list_error = UNREACHABLE
     await library.refresh(max_age=0)
+    (stale,) = await library.models()
 
-    assert await library.models() == ()
+    assert (stale.stale_since is not None, stale.loaded) == (True, False)
     assert library.errors() == {"fake": UNREACHABLE}
     assert library.revision > before
+    assert await library.default_model() is None
+    with pytest.raises(ProviderUnreachable):
+        await library.resolve("m")
+
+    provider.list_error = None
+    await library.refresh(max_age=0)
+    assert (await library.resolve("m")).stale_since is None
+
+
+async def test_a_bare_name_means_the_provider_that_answers() -> None:
+    dead, living = FakeProvider("phi", name="dead"), FakeProvider("phi", name="living")
+    library = library_of(dead, living)
+    await library.models()
+    dead.list_error = UNREACHABLE
+    await library.refresh(max_age=0)
+
+    assert (await library.resolve("phi")).full_name == "living:phi"
+
+
+async def test_providers_come_and_go_while_the_desk_runs() -> None:
+    library = library_of(FakeProvider("m"))
+    library.add(FakeProvider("n", name="second"))
+    await library.refresh(max_age=0)
+    assert (await library.resolve("n")).full_name == "second:n"
+
+    await library.remove("second")
+
+    with pytest.raises(ModelNotFound):
+        await library.resolve("n")
+    with pytest.raises(ProviderNotFound):
+        library.gate("second")
+
+
+async def test_no_more_than_a_hundred_names_of_a_provider_are_kept_at_hand() -> None:
+    library = library_of(FakeProvider(*(f"m{n}" for n in range(130))))
+    for n in range(130):
+        await library.resolve(f"m{n}")
+    await library.resolve("m129")
+    stats = library.name_stats()
+
+    assert (stats.kept, stats.evictions, stats.hits) == (100, 30, 1)
 
 
 async def test_a_load_reports_rising_progress_and_ends_loaded() -> None:

@@ -12,7 +12,7 @@ from api.sse import stream_job, wants_events
 from core.errors import DeskError
 from core.jobs import Job, JobInfo
 from core.models import LoadOptions, ModelInfo, ProviderHealth, ProviderKind
-from core.search import matching
+from core.registry import ListStats, NameStats
 from core.value import Value
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -52,6 +52,15 @@ class ProviderName(Value):
 
     name: str
     kind: ProviderKind
+    remote: bool
+    """Somebody else's computer."""
+
+
+class RegistryStats(Value):
+    """The registry's own figures."""
+
+    providers: dict[str, ListStats]
+    names: NameStats
 
 
 @router.get("/")
@@ -69,13 +78,22 @@ async def loaded_models(desk: Desk) -> list[ModelInfo]:
 @router.get("/search")
 async def search_models(desk: Desk, q: Annotated[str, Query(max_length=200)]) -> list[ModelInfo]:
     """Those whose name, size, quantization or publisher match all words of `q`, best first."""
-    return matching(await desk.library.models(), q)
+    return await desk.library.search(q)
 
 
 @router.get("/providers")
 async def providers(desk: Desk) -> list[ProviderName]:
     """The configured providers."""
-    return [ProviderName(name=p.name, kind=p.kind) for p in desk.library.providers]
+    return [
+        ProviderName(name=p.name, kind=p.kind, remote=desk.library.config(p.name).remote)
+        for p in desk.library.providers
+    ]
+
+
+@router.get("/providers/stats")
+async def providers_stats(desk: Desk) -> RegistryStats:
+    """How the lists of models, the looking up of names and the ways to the providers are doing."""
+    return RegistryStats(providers=desk.library.stats(), names=desk.library.name_stats())
 
 
 @router.get("/providers/health")
