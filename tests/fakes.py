@@ -251,6 +251,9 @@ class FakeProbe:
             driver=GpuDriver(state="no_library", message="No NVIDIA driver."),
         )
 
+    def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        return {}
+
     def close(self) -> None:
         return None
 

@@ -8,6 +8,22 @@ GpuState = Literal["ok", "lost", "no_permission", "error"]
 DriverState = Literal["ok", "no_driver", "no_library", "no_permission", "mismatch", "error"]
 
 
+# The name of every process of LM Studio, whatever the system calls it.
+LM_STUDIO = "LM Studio"
+
+
+class GpuProcess(Value):
+    """A program that holds memory of a GPU."""
+
+    pid: int
+    bytes: int | None = None
+    """None where the driver does not tell, as on most Windows machines."""
+    name: str | None = None
+    """None where it cannot be looked up, as for a process that has just ended."""
+    compute: bool = True
+    """Whether it reckons on the GPU; otherwise it only draws."""
+
+
 class Gpu(Value):
     """One GPU. Each reading may be missing on its own."""
 
@@ -22,6 +38,8 @@ class Gpu(Value):
     temperature_celsius: float | None = None
     power_watts: float | None = None
     power_limit_watts: float | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+    """Who holds its memory, the largest first; None where the driver does not say."""
 
 
 class GpuDriver(Value):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from core.hardware import HardwareHistory, HardwareSnapshot
@@ -58,8 +58,12 @@ class HardwareMonitor:
     def history(self, seconds: float = KEPT_SECONDS) -> HardwareHistory:
         """Samples of the last `seconds`, oldest first."""
         since = time.time() - seconds
-        kept = tuple(sample for sample in self._samples if sample.at >= since)
+        kept = tuple(_curves(sample) for sample in self._samples if sample.at >= since)
         return HardwareHistory(interval_seconds=self._interval, samples=kept)
+
+    async def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        """Bytes of RAM of each of these processes that is still there, now."""
+        return await asyncio.to_thread(self._probe.resident, pids) if pids else {}
 
     async def watch(self) -> AsyncGenerator[HardwareSnapshot]:
         """Every new sample, starting with the newest."""
@@ -76,3 +80,11 @@ class HardwareMonitor:
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._probe.close()
+
+
+def _curves(sample: HardwareSnapshot) -> HardwareSnapshot:
+    """Without who used the GPUs: five minutes of that would be large, and nobody draws it."""
+    if not any(gpu.processes for gpu in sample.gpus):
+        return sample
+    bare = tuple(gpu.model_copy(update={"processes": None}) for gpu in sample.gpus)
+    return sample.model_copy(update={"gpus": bare})

@@ -18,6 +18,7 @@ from core.models import (
     ProviderHealth,
     ProviderKind,
 )
+from core.speeds import SpeedRecord
 
 
 class Provider(Protocol):
@@ -284,6 +285,22 @@ class LoadHistory(Protocol):
         """The last one of any model."""
         ...
 
+    async def newest_loads(self, limit: int) -> list[LoadRecord]:
+        """Those of all models, newest first."""
+        ...
+
+
+class SpeedHistory(Protocol):
+    """How fast models were, kept over restarts. Raises StorageError when the disk fails."""
+
+    async def add_speeds(self, records: Sequence[SpeedRecord]) -> None:
+        """Keep them, and of each model and context only the last ones."""
+        ...
+
+    async def newest_speeds(self, limit: int) -> list[SpeedRecord]:
+        """Those of all models, newest first."""
+        ...
+
 
 class LoadSettingsStore(Protocol):
     """How models are to be loaded, kept over restarts. Raises StorageError when the disk fails."""
@@ -302,6 +319,10 @@ class HardwareProbe(Protocol):
 
     def sample(self) -> HardwareSnapshot:
         """May block for a while, so callers run it in a thread. Never raises."""
+        ...
+
+    def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        """Bytes of RAM of each of these processes that is still there. Never raises."""
         ...
 
     def close(self) -> None: ...

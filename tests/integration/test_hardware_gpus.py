@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from core.hardware import HardwareSnapshot
@@ -33,6 +34,7 @@ class Step(NamedTuple):
     until: str = ""
     patience: float = 60.0
     close: bool = False
+    container: bool = False
 
 
 class Seen(NamedTuple):
@@ -91,6 +93,7 @@ def test_two_gpus_are_read_in_full(observe: Observe) -> None:
         "temperature_celsius": 54.0,
         "power_watts": 123.456,
         "power_limit_watts": 450.0,
+        "processes": (),
     }
     assert (second.index, second.name, second.memory_used) == (1, "NVIDIA RTX A2000", 0)
     assert second.utilization_percent == 0.0
@@ -253,3 +256,93 @@ def test_a_slow_driver_is_waited_for(observe: Observe) -> None:
 
     assert seconds > 0.02 * 10
     assert [gpu.state for gpu in sample.gpus] == ["ok", "ok"]
+
+
+def test_each_process_is_listed_with_its_memory_and_its_name(observe: Observe) -> None:
+    me, parent = os.getpid(), os.getppid()
+    used = f"gpu0.compute={me}:1073741824,{parent}:5368709120\n"
+    ((_, sample),) = observe(Step(TWO_GPUS + used + f"gpu1.graphics={me}:4096\n"))
+
+    first, second = sample.gpus
+    assert first.processes is not None
+    names = {pid: psutil.Process(pid).name()[:40] for pid in (me, parent)}
+    assert [(p.pid, p.bytes, p.name, p.compute) for p in first.processes] == [
+        (parent, 5 * 2**30, names[parent], True),
+        (me, 2**30, names[me], True),
+    ]
+    assert second.processes is not None
+    assert [(p.pid, p.bytes, p.compute) for p in second.processes] == [(me, 4096, False)]
+
+
+@pytest.mark.parametrize("old", ["", "old=1\n"])
+def test_one_that_draws_and_reckons_is_one_process_whatever_the_driver(
+    observe: Observe, old: str
+) -> None:
+    both = f"gpu0.compute={os.getpid()}:4096\ngpu0.graphics={os.getpid()}:4096,1:512\n"
+    ((_, sample),) = observe(Step(TWO_GPUS + both + old))
+
+    assert sample.gpus[0].processes is not None
+    found = [(p.pid, p.bytes, p.compute) for p in sample.gpus[0].processes]
+    assert found == [(os.getpid(), 4096, True), (1, 512, False)]
+
+
+def test_a_process_whose_memory_the_driver_does_not_know_is_listed_without(
+    observe: Observe,
+) -> None:
+    ((_, sample),) = observe(Step(f"{TWO_GPUS}gpu0.compute={os.getpid()}:?\n"))
+
+    assert sample.gpus[0].processes is not None
+    assert [(p.pid, p.bytes) for p in sample.gpus[0].processes] == [(os.getpid(), None)]
+
+
+def test_a_process_that_vanished_is_listed_without_a_name(observe: Observe) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(60)
+    used = f"gpu0.compute={gone.pid}:4096,{os.getpid()}:512\n"
+    (_, sample), (_, later) = observe(Step(TWO_GPUS + used), Step(TWO_GPUS, at=1))
+
+    assert sample.gpus[0].processes is not None
+    assert [p.name is None for p in sample.gpus[0].processes] == [True, False]
+    assert later.gpus[0].processes == ()
+
+
+@pytest.mark.parametrize("error", [3, 4, 999])
+def test_a_driver_that_does_not_tell_of_processes_tells_the_rest(
+    observe: Observe, error: int
+) -> None:
+    silent = f"gpu0.compute.err={error}\ngpu0.graphics.err={error}\n"
+    half = f"gpu1.compute.err={error}\ngpu1.graphics={os.getpid()}:512\n"
+    ((_, sample),) = observe(Step(TWO_GPUS + silent + half))
+
+    first, second = sample.gpus
+    assert (first.state, first.memory_used, first.processes) == ("ok", 6442450944, None)
+    assert second.processes is not None
+    assert [p.bytes for p in second.processes] == [512]
+
+
+def test_processes_that_begin_while_they_are_listed_are_seen_the_next_time(
+    observe: Observe,
+) -> None:
+    used = f"{TWO_GPUS}gpu0.compute={os.getpid()}:4096\ngpu0.graphics.err=3\n"
+    (_, sample), (_, later) = observe(Step(used + "gpu0.compute.more=1\n"), Step(used, at=1))
+
+    assert (sample.gpus[0].state, sample.gpus[0].processes) == ("ok", None)
+    assert later.gpus[0].processes is not None
+    assert len(later.gpus[0].processes) == 1
+
+
+def test_in_a_container_nobody_is_taken_for_somebody_else(observe: Observe) -> None:
+    used = f"{TWO_GPUS}gpu0.compute={os.getpid()}:4096\n"
+    ((_, sample),) = observe(Step(used, container=True))
+
+    assert sample.gpus[0].processes is None
+    assert sample.gpus[0].memory_used == 6442450944
+
+
+def test_the_many_small_ones_are_left_out(observe: Observe) -> None:
+    used = ",".join(f"{number}:{number}" for number in range(1_000_000, 1_000_100))
+    ((_, sample),) = observe(Step(f"{TWO_GPUS}gpu0.compute={used}\n"))
+
+    assert sample.gpus[0].processes is not None
+    found = [p.pid for p in sample.gpus[0].processes]
+    assert found == list(range(1_000_099, 1_000_035, -1))

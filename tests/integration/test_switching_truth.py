@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from core.hardware import GpuDriver, HardwareSnapshot
 from infrastructure.engine import quirks
+from infrastructure.hardware.processes import resident
 from tests import tinygguf
 from tests.engine_fixture import RunningEngine, alive
 from tests.switchboard import Switchboard, switchboard, until
@@ -209,6 +210,9 @@ class EngineProbe:
             swap_total=0,
             driver=GpuDriver(state="no_library", message="No NVIDIA driver."),
         )
+
+    def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        return resident(pids)
 
     def close(self) -> None:
         return None

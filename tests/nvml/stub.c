@@ -5,9 +5,12 @@
  *   count.err=999              counting fails  15 lost, 16 reset required, 18 version mismatch)
  *   count=2                    GPUs there are; as with the real one, looked up when it is opened
  *   delay_ms=1500              every call takes so long
- *   old=1                      a driver without the second memory call
+ *   old=1                      a driver without the second memory call and the third for processes
  *   gpu0.uuid=…  gpu0.name=…  gpu0.total=…  gpu0.used=…  gpu0.reserved=…   (bytes)
  *   gpu0.util=…  gpu0.temp=…  gpu0.power=…  gpu0.limit=…                   (percent, C, mW)
+ *   gpu0.compute=12:4096,13:?  processes that reckon on it, with bytes; `?` is not available
+ *   gpu0.graphics=14:512       the same of those that draw
+ *   gpu0.compute.more=1        one process more begins between being counted and being listed
  *   gpu0.err=15                every call on this GPU fails so
  *   gpu0.power.err=3           this reading fails so; one without a value is not supported
  */
@@ -24,6 +27,7 @@ typedef struct gpu { int index; } *gpu;
 typedef struct { bytes total, free, used; } memory_v1;
 typedef struct { unsigned version; bytes total, reserved, free, used; } memory_v2;
 typedef struct { unsigned gpu, memory; } utilization;
+typedef struct { unsigned pid; bytes used; unsigned gpu_instance, compute_instance; } process;
 
 static struct gpu gpus[MAX_GPUS];
 static int opened;
@@ -32,7 +36,7 @@ static unsigned counted;
 static int setting(const char *key, char *value, size_t room) {
     const char *path = getenv("NVML_STUB_FILE");
     FILE *file = path ? fopen(path, "r") : NULL;
-    char line[512];
+    char line[4096];
     size_t length = strlen(key);
     int found = 0;
     if (!file) return 0;
@@ -174,4 +178,36 @@ int nvmlDeviceGetTemperature(gpu device, int sensor, unsigned *out) {
 int nvmlDeviceGetPowerUsage(gpu device, unsigned *out) { return reading(device, "power", out); }
 int nvmlDeviceGetEnforcedPowerLimit(gpu device, unsigned *out) {
     return reading(device, "limit", out);
+}
+
+static int processes(gpu device, const char *what, unsigned *count, process *out) {
+    char key[64], more[64], listed[4096] = "";
+    unsigned found = 0, room = out ? *count : 0;
+    int error = refused(device, what);
+    if (error) return error;
+    snprintf(key, sizeof key, "gpu%d.%s", device->index, what);
+    if (!setting(key, listed, sizeof listed)) listed[0] = 0;
+    for (char *at = strtok(listed, ","); at; at = strtok(NULL, ","), found++) {
+        char *used = strchr(at, ':');
+        if (!used) return INVALID;
+        if (found >= room) continue;
+        out[found] = (process){ (unsigned)strtoul(at, NULL, 10), ~0ULL, ~0u, ~0u };
+        if (used[1] != '?') out[found].used = strtoull(used + 1, NULL, 0);
+    }
+    snprintf(more, sizeof more, "%s.more", what);
+    if (out && of_gpu(device, more, 0)) found = room + 1;
+    *count = found;
+    return found > room ? TOO_SMALL : OK;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(gpu device, unsigned *count, process *out) {
+    return number("old", 0) ? NO_FUNCTION : processes(device, "compute", count, out);
+}
+int nvmlDeviceGetComputeRunningProcesses_v2(gpu device, unsigned *count, process *out) {
+    return processes(device, "compute", count, out);
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(gpu device, unsigned *count, process *out) {
+    return number("old", 0) ? NO_FUNCTION : processes(device, "graphics", count, out);
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v2(gpu device, unsigned *count, process *out) {
+    return processes(device, "graphics", count, out);
 }

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from core.hardware import Gpu, GpuState
+from infrastructure.hardware.processes import processes_of
 
 # What the library writes where a card has no figure.
 _NOT_AVAILABLE = 0xFFFFFFFF
@@ -34,6 +35,10 @@ def read_gpu(nvml: ModuleType, index: int) -> Gpu:
     limit = readings.of(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     if readings.fatal or (memory, utilization, temperature, power) == (None,) * 4:
         raise readings.verdict()
+    # After the verdict: who uses it is a nicety, and says nothing about the GPU itself.
+    processes = processes_of(nvml, handle, readings.of)
+    if readings.fatal:
+        raise readings.verdict()
     return Gpu(
         index=index,
         name=name or f"GPU {index}",
@@ -44,6 +49,7 @@ def read_gpu(nvml: ModuleType, index: int) -> Gpu:
         temperature_celsius=temperature,
         power_watts=_watts(power),
         power_limit_watts=_watts(limit),
+        processes=processes,
     )
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from core.hardware import Gpu, GpuDriver, HardwareSnapshot
 from infrastructure.hardware.cgroup import container_memory
 from infrastructure.hardware.nvml import NvidiaGpus
 from infrastructure.hardware.patience import Patient
+from infrastructure.hardware.processes import resident
 from infrastructure.hardware.rates import CpuShare, Rate
 
 T = TypeVar("T")
@@ -32,10 +33,12 @@ class MachineProbe:
         *,
         clock: Callable[[], float] = time.monotonic,
         patience_seconds: float = PATIENCE_SECONDS,
+        host_numbers: bool | None = None,
     ) -> None:
+        """`host_numbers`: whether the driver counts processes as we do; None finds it out."""
         self._data_dir = data_dir
         self._lock = threading.Lock()
-        self._gpus = NvidiaGpus(clock=clock)
+        self._gpus = NvidiaGpus(clock=clock, host_numbers=host_numbers)
         self._read_gpus = Patient(self._gpus.read, seconds=patience_seconds)
         self._seen: tuple[Gpu, ...] = ()
         self._cpu = CpuShare()
@@ -72,6 +75,10 @@ class MachineProbe:
                 gpus=gpus,
                 driver=driver,
             )
+
+    def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        """Bytes of RAM of each of these processes that is still there."""
+        return resident(pids)
 
     def close(self) -> None:
         """Let go of the driver, unless it hangs; a later sample takes it up again."""

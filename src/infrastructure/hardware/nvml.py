@@ -7,6 +7,7 @@ from typing import Any
 
 from core.hardware import DriverState, Gpu, GpuDriver
 from infrastructure.hardware.gpu import GpuGone, read_gpu
+from infrastructure.hardware.processes import Names, sees_host_numbers
 
 RETRY_SECONDS = 30.0
 
@@ -20,8 +21,13 @@ class NvidiaGpus:
     card plugged in, while LM Desk runs. A GPU once seen stays listed, as `lost` when it is gone.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, host_numbers: bool | None = None
+    ) -> None:
+        """`host_numbers`: whether the driver's process numbers are ours; None finds it out."""
         self._clock = clock
+        self._host_numbers = sees_host_numbers() if host_numbers is None else host_numbers
+        self._names = Names()
         self._nvml: ModuleType | None = None
         self._driver = GpuDriver(state="no_driver", message="GPUs have not been read yet.")
         self._next_try = clock()
@@ -38,7 +44,18 @@ class NvidiaGpus:
         if self._nvml is None:
             return self._driver, _gone(self._known, self._driver.message)
         gpus = self._read_all(self._nvml)
-        return self._driver, gpus
+        return self._driver, self._named(gpus)
+
+    def _named(self, gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+        """With the names of who uses them; in a container nobody can say who that is."""
+        if not self._host_numbers:
+            return tuple(gpu.model_copy(update={"processes": None}) for gpu in gpus)
+        held = [gpu.processes or () for gpu in gpus]
+        self._names.keep({each.pid for processes in held for each in processes})
+        return tuple(
+            gpu.model_copy(update={"processes": self._names.name(processes)}) if processes else gpu
+            for gpu, processes in zip(gpus, held, strict=True)
+        )
 
     def close(self) -> None:
         """Let go of the library; the next reading opens it again."""
