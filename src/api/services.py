@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from core.agents import Agent
 from core.downloads import Downloads
 from core.jobs import JobService
+from core.learned import Learned
 from core.library import ModelLibrary
 from core.load_settings import LoadSettings
 from core.monitor import HardwareMonitor
@@ -37,6 +38,7 @@ class Services:
     downloads: Downloads
     recorder: FlightRecorder
     load_settings: LoadSettings
+    learned: Learned
 
 
 def _services(request: Request) -> Services:

@@ -17,6 +17,7 @@ from core.builtin_agents import BUILTIN_AGENTS
 from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
 from core.jobs import JobService
+from core.learned import Learned
 from core.library import ModelLibrary
 from core.load_settings import LoadSettings
 from core.loads import Loads
@@ -65,7 +66,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         stack.push_async_callback(hub.aclose)
         monitor = HardwareMonitor(open_probe(settings.data_dir))
         stack.callback(monitor.close)
-        loads = Loads(store.load_history, monitor)
+        learned = Learned(store.speeds, store.load_history)
+        await learned.open()
+        stack.push_async_callback(learned.aclose)
+        loads = Loads(store.load_history, monitor, learned.loaded)
         stack.push_async_callback(loads.aclose)
         load_settings = LoadSettings(store.load_settings)
         await load_settings.open()
@@ -77,7 +81,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         agents = {agent.id: agent for agent in BUILTIN_AGENTS}
         revisions = Revisions()
         recorder = FlightRecorder(store, store.flights, monitor, secrets=_secrets(settings, engine))
-        turns = TurnService(store, library, jobs, agents, revisions, recorder)
+        turns = TurnService(store, library, jobs, agents, revisions, recorder, learned)
         for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
         stack.push_async_callback(recorder.aclose)
@@ -103,6 +107,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             downloads,
             recorder,
             load_settings,
+            learned,
         )
 
 

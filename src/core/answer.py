@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
 from core.chats import Message, MessageStatus, ModelTruth, Problem, TurnStats
@@ -50,6 +51,12 @@ class Answer:
         if truth is None or self._end is None:
             return truth
         return truth.model_copy(update={"answered": self._end.model_id})
+
+    @property
+    def timings(self) -> dict[str, Any] | None:
+        """The server's own figures, as llama.cpp gives them; None without."""
+        timings = (self._end.raw_stats or {}).get("timings") if self._end else None
+        return timings if isinstance(timings, dict) else None
 
     def begin(self, lease: Lease, job: Job) -> None:
         """The model is there and is about to be asked."""
@@ -148,8 +155,7 @@ class Answer:
 
     def _own_rate(self) -> float | None:
         """What the server says of its speed; for answers that arrive in one piece."""
-        timings = (self._end.raw_stats or {}).get("timings") if self._end else None
-        rate = timings.get("predicted_per_second") if isinstance(timings, dict) else None
+        rate = (self.timings or {}).get("predicted_per_second")
         return round(float(rate), 2) if isinstance(rate, int | float) else None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import NamedTuple
 
@@ -40,8 +40,15 @@ class _Ours(NamedTuple):
 class Loads:
     """Measures our loads, remembers them, and answers what a model took the last times."""
 
-    def __init__(self, history: LoadHistory, monitor: HardwareMonitor) -> None:
+    def __init__(
+        self,
+        history: LoadHistory,
+        monitor: HardwareMonitor,
+        told: Callable[[LoadRecord], None] | None = None,
+    ) -> None:
+        """`told` hears of every load that went well."""
         self._history = history
+        self._told = told
         self._monitor = monitor
         self._moves = 0
         self._moved_at = 0.0
@@ -136,6 +143,8 @@ class Loads:
         found = record.model_copy(update={"at": after.at})
         if watch.before is not None and watch.moves == self._moves:
             found = found.model_copy(update=_grown(watch.before, after, model))
+        if self._told is not None:
+            self._told(found)
         try:
             await self._history.add_load(found)
         except StorageError as error:

@@ -24,6 +24,7 @@ from core.errors import (
     TurnRunning,
 )
 from core.jobs import Job, JobService
+from core.learned import Learned
 from core.leases import Lease
 from core.library import ModelLibrary
 from core.models import ModelInfo
@@ -84,8 +85,10 @@ class TurnService:
         agents: dict[str, Agent],
         revisions: Revisions,
         recorder: FlightRecorder | None = None,
+        learned: Learned | None = None,
     ) -> None:
-        """With a `recorder`, how each answer is made is kept there."""
+        """A `recorder` keeps how each answer is made, `learned` how fast it was."""
+        self._learned = learned
         self._recorder = recorder
         self._revisions = revisions
         self._store = store
@@ -248,9 +251,18 @@ class TurnService:
                     self._recorder.end()
                 self._busy.discard(plan.chat.id)
                 self._revisions.touch(plan.chat.id)
+            self._learn(answer)
             # Begins behind the job's end, which the person who stopped waits for.
             self._proofs.begin(answer.message, plan.model)
             job.result = {"message": answer.message.model_dump(mode="json")}
+
+    def _learn(self, answer: Answer) -> None:
+        truth = answer.message.model
+        if self._learned is None or truth is None or truth.other_answered:
+            return
+        if answer.message.status in ("done", "stopped"):
+            stats, context = answer.message.stats, truth.got_context
+            self._learned.answered(truth.asked, context, stats, answer.timings)
 
     async def _stream(
         self, job: Job, plan: _Plan, lease: Lease, answer: Answer, wire: WireLog

@@ -47,6 +47,10 @@ class SqlLoadHistory:
         found = await self._found(_NEWEST_FIRST.limit(1))
         return found[0] if found else None
 
+    async def newest_loads(self, limit: int) -> list[LoadRecord]:
+        """Those of all models, newest first. Raises StorageError."""
+        return await self._found(_NEWEST_FIRST.limit(limit))
+
     async def _found(self, wanted: Select[Any]) -> list[LoadRecord]:
         with storage_faults():
             async with self._engine.connect() as connection:

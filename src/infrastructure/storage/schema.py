@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION: Final = "0004"
+SCHEMA_VERSION: Final = "0005"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -84,4 +84,20 @@ load_settings = Table(
     metadata,
     Column("model_id", String, primary_key=True),
     Column("options", JSON, nullable=False),
+)
+
+speeds = Table(
+    "speeds",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("model_id", String, nullable=False),
+    Column("context_length", Integer),
+    Column("prompt_tokens", Integer),
+    Column("prompt_tokens_per_second", Float),
+    Column("output_tokens", Integer),
+    Column("tokens_per_second", Float),
+    Column("first_token_seconds", Float),
+    # `answer` or `benchmark`.
+    Column("source", String, nullable=False),
+    Column("at", Float, nullable=False),
 )

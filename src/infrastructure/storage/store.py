@@ -21,6 +21,7 @@ from infrastructure.storage.load_settings import SqlLoadSettings
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
 from infrastructure.storage.schema import chats, messages
 from infrastructure.storage.search import matching, snippets, words_of
+from infrastructure.storage.speeds import SqlSpeeds
 from infrastructure.storage.texts import TextWriter
 
 # Written out, not bound: only then does SQLite use the index of unfinished messages.
@@ -48,6 +49,8 @@ class SqlChatStore:
         """What loads took, in the same file."""
         self.load_settings = SqlLoadSettings(engine, self._lock)
         """How models are to be loaded, in the same file."""
+        self.speeds = SqlSpeeds(engine, self._lock)
+        """How fast models were, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 
