@@ -15,19 +15,48 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from api.settings_parts import (
+    KINDS,
+    NAME,
+    RESERVED,
+    FallbackEntry,
+    ModelsEntry,
+    ProviderEntry,
+    ServerUrl,
+    fits_a_header,
+    listed,
+    plain_url,
+)
 from core.errors import DeskError
+from core.preferences import ModelPreferences
+from core.providers import ProviderConfig
 from core.upkeep import OnStart, UpkeepRules
 
 PREFIX = "LMDESK_"
 TOKEN_LENGTH = 16
 PAGE_PORT = 7860
 API_PORT = 8000
+LMSTUDIO = "lmstudio"
+# Where a value stands, such as ('providers', 'work', 'timeout').
+Keys = tuple[str | int, ...]
 
 
 class BadSetting(DeskError):
     """A setting cannot be used. The message names it, its value and its source."""
 
     code = "bad_setting"
+
+    def __init__(self, message: str, *, hint: str = "", keys: Keys = ()) -> None:
+        """`keys` say which value is meant, where a whole file was not."""
+        super().__init__(message, hint=hint)
+        self.keys = keys
+
+    def extra(self) -> dict[str, object]:
+        return {"setting": ".".join(str(key) for key in self.keys)} if self.keys else {}
+
+
+class Contradiction(BadSetting):
+    """Values that are fine by themselves and do not go together. `message` says what is wrong."""
 
 
 def is_loopback(host: str) -> bool:
@@ -38,21 +67,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _plain_url(value: object) -> object:
-    """The server's root, however it was copied: no trailing slash, no `/v1`."""
-    if not isinstance(value, str):
-        return value
-    url = value.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("that is not the address of a web server")
-    return url
-
-
 def _on_off(value: object) -> object:
     """YAML reads a bare `off` and `on` as false and true."""
     if isinstance(value, bool):
@@ -60,22 +74,15 @@ def _on_off(value: object) -> object:
     return value
 
 
-def _listed(value: object) -> object:
-    """A list, or one text with commas."""
-    if isinstance(value, str):
-        return tuple(part for part in re.split(r"[,\s]+", value) if part)
-    return value
-
-
-def _fits_a_header(token: str) -> bool:
-    return token.isascii() and token.isprintable() and token.strip() == token
-
-
 def _whole_path(value: object) -> object:
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) and value else value
 
 
-Url = Annotated[str, BeforeValidator(_plain_url)]
+def _flat(value: object) -> object:
+    return {} if value is None else value
+
+
+Url = Annotated[str, BeforeValidator(plain_url)]
 Folder = Annotated[Path, BeforeValidator(_whole_path)]
 
 
@@ -92,11 +99,21 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("lmdesk", appauthor=False),
         description="the folder for chats and models",
     )
-    lmstudio_url: Url = Field(
+    lmstudio_url: ServerUrl = Field(
         "http://127.0.0.1:1234",
         description="where LM Studio answers, such as http://127.0.0.1:1234",
     )
     lmstudio_token: SecretStr | None = Field(None, description="LM Studio's API token")
+    providers: Annotated[dict[str, ProviderEntry], NoDecode, BeforeValidator(_flat)] = Field(
+        {}, description="further servers of models: a name, and under it kind, base_url and so on"
+    )
+    models: Annotated[ModelsEntry, NoDecode] = Field(
+        ModelsEntry(), description="default (auto or a model), and preferences for each task"
+    )
+    fallback: Annotated[FallbackEntry, NoDecode] = Field(
+        FallbackEntry(),
+        description="remote: the providers that may answer when no local one can; none if unset",
+    )
     embedded: Annotated[Literal["auto", "off", "always"], BeforeValidator(_on_off)] = Field(
         "auto", description="when to start the built-in engine: auto, off or always"
     )
@@ -117,7 +134,7 @@ class Settings(BaseSettings):
     keep_models_within: ByteSize | None = Field(
         None, description="unload the longest unused beyond so much memory, such as 12GiB"
     )
-    pinned_models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    pinned_models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = Field(
         (), description="models that are never unloaded by themselves, with commas between"
     )
     hf_endpoint: Url = Field(
@@ -140,7 +157,7 @@ class Settings(BaseSettings):
         None,
         description="the address people open, if a proxy or a container stands before this one",
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = Field(
         (), description="further host names this LM Desk is reached by, with commas between"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -164,7 +181,7 @@ class Settings(BaseSettings):
     def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None and len(token.get_secret_value()) < TOKEN_LENGTH:
             raise ValueError(f"it is shorter than {TOKEN_LENGTH} characters")
-        if token is not None and not _fits_a_header(token.get_secret_value()):
+        if token is not None and not fits_a_header(token.get_secret_value()):
             raise ValueError("only letters, digits, spaces and signs of ASCII fit an HTTP header")
         return token
 
@@ -197,6 +214,107 @@ class Settings(BaseSettings):
                 "or leave the host at 127.0.0.1.",
             )
         return self
+
+    @model_validator(mode="after")
+    def _providers_fit_together(self) -> Self:
+        taken: dict[str, str] = {}
+        for name, entry in self._entries().items():
+            self._check_provider(name, entry)
+            for config in entry.configs(name):
+                other = taken.setdefault(config.name.casefold(), name)
+                if other != name:
+                    raise Contradiction(
+                        f"that name is taken by '{other}'",
+                        hint="Give it another name.",
+                        keys=("providers", name),
+                    )
+        for index, name in enumerate(self.fallback.remote):
+            if name.casefold() not in taken:
+                raise Contradiction(
+                    f"there is no provider '{name}'",
+                    hint=f"The providers are: {', '.join(taken)}.",
+                    keys=("fallback", "remote", index),
+                )
+        return self
+
+    @staticmethod
+    def _check_provider(name: str, entry: ProviderEntry) -> None:
+        if not NAME.fullmatch(name):
+            reason = "a provider's name has letters, digits, - and _, and no more than 40 of them"
+            raise Contradiction(reason, hint="Give it another name.", keys=("providers", name))
+        if name.casefold() in RESERVED:
+            reason = f"'{name}' means something else already"
+            raise Contradiction(reason, hint="Give it another name.", keys=("providers", name))
+        kind = entry.kind_for(name)
+        if kind is None:
+            raise Contradiction(
+                "it has no kind",
+                hint=f"Add a kind: one of {', '.join(KINDS)}.",
+                keys=("providers", name),
+            )
+        if entry.base_url is not None and entry.base_urls:
+            raise Contradiction(
+                "it has base_url and base_urls",
+                hint="Keep one of them.",
+                keys=("providers", name, "base_urls"),
+            )
+        if kind == "openai" and not entry.urls:
+            raise Contradiction(
+                "it has no address, and there is no usual one for kind openai",
+                hint="Add a base_url, such as http://127.0.0.1:8000.",
+                keys=("providers", name),
+            )
+
+    def _entries(self) -> dict[str, ProviderEntry]:
+        """The providers by name, with LM Studio's own short settings worked in."""
+        entries = {LMSTUDIO: ProviderEntry(), **self.providers}
+        return {name: self._completed(name, entry) for name, entry in entries.items()}
+
+    def _completed(self, name: str, entry: ProviderEntry) -> ProviderEntry:
+        kind = entry.kind_for(name)
+        if name == LMSTUDIO and kind == LMSTUDIO and not entry.urls:
+            token = entry.token or self.lmstudio_token
+            return entry.model_copy(update={"base_url": self.lmstudio_url, "token": token})
+        if kind == "huggingface" and not entry.urls and entry.token is None:
+            return entry.model_copy(update={"token": self.hf_token})
+        return entry
+
+    def provider_configs(self) -> tuple[ProviderConfig, ...]:
+        """Every provider that is switched on, but the built-in engine; names are unique."""
+        return tuple(
+            config
+            for name, entry in self._entries().items()
+            if entry.enabled
+            for config in entry.configs(name)
+        )
+
+    @property
+    def preferences(self) -> ModelPreferences:
+        """Which models are wanted for what."""
+        return ModelPreferences(
+            default=self.models.default,
+            by_task={str(task): names for task, names in self.models.preferences.items()},
+            remote_fallback=self._expanded(self.fallback.remote),
+        )
+
+    def _expanded(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The switched-on providers of these names; one with several addresses stands for all."""
+        entries = {n: e.configs(n) for n, e in self._entries().items() if e.enabled}
+        found = [
+            config.name
+            for wanted in (name.casefold() for name in names)
+            for name, configs in entries.items()
+            for config in configs
+            if wanted in (name.casefold(), config.name.casefold())
+        ]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """Every password and token there is: never to be logged, kept or given away."""
+        given = (self.token, self.lmstudio_token, self.hf_token)
+        of_providers = (entry.token for entry in self.providers.values())
+        return tuple(token for token in (*given, *of_providers) if token is not None)
 
     @property
     def upkeep(self) -> UpkeepRules:

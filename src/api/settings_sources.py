@@ -1,35 +1,81 @@
 """Where settings come from: arguments > environment > .env > lmdesk.yaml > defaults."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dotenv import dotenv_values
 from platformdirs import user_config_path
-from pydantic import SecretStr, ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
+from pydantic import ValidationError
 
-from api.settings import PREFIX, BadSetting, Settings
+from api.config_file import read_config
+from api.settings import LMSTUDIO, PREFIX, BadSetting, Contradiction, Keys, Settings
+from api.settings_values import (
+    NESTED,
+    Origin,
+    Source,
+    dashed,
+    dotted,
+    from_variables,
+    merged,
+    shouted,
+)
+from api.settings_words import contradiction, in_words, unknown_key
 
 CONFIG_NAME = "lmdesk.yaml"
 # Names with our prefix that are not settings: which file to read, what docker-compose.yml is told,
 # and what the tests are told.
 NOT_SETTINGS = (f"{PREFIX}CONFIG", f"{PREFIX}PUBLISH_", f"{PREFIX}TEST_")
+# The short way to say the same.
+SHORT: dict[Keys, str] = {
+    ("providers", LMSTUDIO, "base_url"): "lmstudio_url",
+    ("providers", LMSTUDIO, "token"): "lmstudio_token",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    values: Mapping[str, Any]
-    names: str
-    """How this source spells a key, with a place for it."""
+class SettingsSources:
+    """All places settings are written in, as they were when they were read."""
 
-    def spells(self, key: str) -> str:
-        return self.names.format(key=key, KEY=key.upper(), flag=key.replace("_", "-"))
+    arguments: Source
+    environment: Source
+    dotenv: Source
+    file: Source
+    defaults: Source
+    path: Path | None
+    """The lmdesk.yaml that was read; None if there is none yet."""
+
+    @property
+    def ranked(self) -> tuple[Source, ...]:
+        """The strongest first."""
+        return (self.arguments, self.environment, self.dotenv, self.file, self.defaults)
+
+    def settings(self) -> Settings:
+        """All of them together. Raises BadSetting."""
+        values: dict[str, Any] = {}
+        for source in reversed(self.ranked):
+            values = merged(values, _with_lmstudio(source.values))
+        try:
+            return Settings(**values)
+        except ValidationError as error:
+            raise in_words(error, self.ranked) from error
+        except Contradiction as error:
+            raise contradiction(error, self.ranked) from error
+
+    def origin(self, keys: Keys) -> tuple[Origin, str]:
+        """Where the value of this key comes from, and what it is called there."""
+        short = SHORT.get(keys)
+        for source in self.ranked:
+            for asked in (keys, (short,) if short else keys):
+                if source.has(asked):
+                    return source.origin, source.spells(asked)
+        return "default", dotted(keys)
+
+    def with_file(self, path: Path | None, file: Source) -> "SettingsSources":
+        """The same with another content of the file."""
+        return replace(self, path=path, file=file)
 
 
 def load_settings(
@@ -39,24 +85,46 @@ def load_settings(
     defaults: Mapping[str, Any] | None = None,
 ) -> Settings:
     """All sources together; None in `arguments` is "not given". Raises BadSetting."""
+    return read_sources(arguments, config=config, defaults=defaults).settings()
+
+
+def read_sources(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    config: Path | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> SettingsSources:
+    """What every place says. Raises BadSetting for what cannot be read, and for unknown keys."""
     given = {key: value for key, value in (arguments or {}).items() if value is not None}
-    sources = [
-        _Source(given, "--{flag}"),
-        _environment(),
-        _dotenv(Path(".env")),
-        _yaml(config_file(config)),
-        _Source(defaults or {}, "{key}"),
-    ]
-    merged: dict[str, Any] = {}
-    for source in reversed(sources):
-        merged.update(source.values)
-    try:
-        return Settings(**merged)
-    except ValidationError as error:
-        raise _in_words(error.errors()[0], sources) from error
+    environment, dotenv = _environment(), _dotenv(Path(".env"))
+    before = merged(merged(dotenv.values, environment.values), given)
+    path = config_file(config, data_dir=before.get("data_dir"))
+    return SettingsSources(
+        arguments=Source("argument", given, dashed),
+        environment=environment,
+        dotenv=dotenv,
+        file=read_config(path) if path is not None else Source("file", {}, dotted),
+        defaults=Source("default", defaults or {}, dotted),
+        path=path,
+    )
 
 
-def config_file(asked: Path | None) -> Path | None:
+def given_settings(settings: Settings) -> SettingsSources:
+    """The sources of settings that a caller made itself: what it gave counts as arguments."""
+    values = settings.model_dump(include=settings.model_fields_set, exclude_unset=True)
+    nothing = Source("default", {}, dotted)
+    path = settings.data_dir / CONFIG_NAME
+    return SettingsSources(
+        arguments=Source("argument", values, dashed),
+        environment=nothing,
+        dotenv=nothing,
+        file=read_config(path) if path.is_file() else Source("file", {}, dotted),
+        defaults=nothing,
+        path=path if path.is_file() else None,
+    )
+
+
+def config_file(asked: Path | None, *, data_dir: str | Path | None = None) -> Path | None:
     """The one lmdesk.yaml that counts, or None. Raises BadSetting for a file asked for and absent."""
     named = asked or os.environ.get(f"{PREFIX}CONFIG")
     if named:
@@ -65,84 +133,54 @@ def config_file(asked: Path | None) -> Path | None:
             source = "--config" if asked else f"{PREFIX}CONFIG"
             raise BadSetting(f"{source} names {path}, and there is no such file.")
         return path
-    candidates = (Path(CONFIG_NAME), user_config_path("lmdesk", appauthor=False) / CONFIG_NAME)
+    folder = Path(data_dir).expanduser() if data_dir else Settings().data_dir
+    candidates = (
+        Path(CONFIG_NAME),
+        user_config_path("lmdesk", appauthor=False) / CONFIG_NAME,
+        folder / CONFIG_NAME,  # where the page makes one if there is none
+    )
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _environment() -> _Source:
-    _refuse_unknown(os.environ, "the environment variable {name}")
+def _environment() -> Source:
     # Empty is unset: a compose file passes `LMDESK_TOKEN=` for a variable nobody set.
-    return _Source(EnvSettingsSource(Settings, env_ignore_empty=True)(), f"{PREFIX}{{KEY}}")
+    source = Source("environment", {}, shouted)
+    return replace(source, values=_variables(os.environ.items(), source))
 
 
-def _dotenv(path: Path) -> _Source:
+def _dotenv(path: Path) -> Source:
+    source = Source(".env", {}, lambda keys: f"{shouted(keys)} in {path}")
     if not path.is_file():
-        return _Source({}, "")
+        return source
     try:
         read = dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path} cannot be read: {error}.") from error
-    _refuse_unknown(read, f"{{name}} in {path}")
-    values = {
-        name.upper().removeprefix(PREFIX).lower(): value
-        for name, value in read.items()
-        if value and name.upper().startswith(PREFIX) and not name.upper().startswith(NOT_SETTINGS)
-    }
-    return _Source(values, f"{PREFIX}{{KEY}} in {path}")
+    return replace(source, values=_variables(read.items(), source))
 
 
-def _yaml(path: Path | None) -> _Source:
-    if path is None:
-        return _Source({}, "")
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise BadSetting(f"{path}{where} is not valid YAML.") from error
-    values = read if read is not None else {}
-    if not isinstance(values, dict):
-        raise BadSetting(f"{path} must hold lines of `key: value`.")
-    for key in values:
-        if key not in Settings.model_fields:
-            raise _unknown(f"'{key}' in {path}", str(key))
-    return _Source(values, f"'{{key}}' in {path}")
-
-
-def _refuse_unknown(names: Mapping[str, object], place: str) -> None:
-    """A misspelt variable would otherwise be silently without effect."""
-    for name in names:
+def _variables(given: Iterable[tuple[str, str | None]], source: Source) -> dict[str, Any]:
+    """The settings among these variables; a misspelt one would otherwise be without effect."""
+    found = []
+    for name, text in given:
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS):
             continue
-        key = upper.removeprefix(PREFIX).lower()
-        if key not in Settings.model_fields:
-            raise _unknown(place.format(name=name), key, spelled=lambda k: f"{PREFIX}{k.upper()}")
+        keys = tuple(upper.removeprefix(PREFIX).lower().split("__"))
+        if keys[0] not in Settings.model_fields or (len(keys) > 1 and keys[0] not in NESTED):
+            raise unknown_key(("__".join(keys),), source)
+        if text:
+            found.append(("__".join(keys), text))
+    return from_variables(found)
 
 
-def _unknown(what: str, key: str, *, spelled: Any = str) -> BadSetting:
-    near = get_close_matches(key, Settings.model_fields, n=1)
-    hint = (
-        f"Did you mean {spelled(near[0])}?"
-        if near
-        else "The settings are: " + ", ".join(Settings.model_fields) + "."
-    )
-    return BadSetting(f"There is no setting {what}.", hint=hint)
-
-
-def _in_words(error: ErrorDetails, sources: list[_Source]) -> BadSetting:
-    """One sentence from pydantic's first complaint: which key, where it stands, its value, the fix."""
-    key = str(error["loc"][0])
-    field = Settings.model_fields.get(key)
-    if field is None:
-        return _unknown(f"'{key}'", key)
-    source = next((source for source in sources if key in source.values), None)
-    name = source.spells(key) if source else f"The default of '{key}'"
-    secret = SecretStr in getattr(field.annotation, "__args__", (field.annotation,))
-    shown = "" if secret else f" is {error['input']!r}"
-    reason = error["msg"].removeprefix("Value error, ").rstrip(".")
-    reason = reason[0].lower() + reason[1:]
-    joined = f"{name}{shown}: {reason}." if shown else f"{name} cannot be used: {reason}."
-    return BadSetting(joined, hint=f"It should be {field.description}.")
+def _with_lmstudio(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its short settings as those of the provider, so that the stronger place wins either way."""
+    said = {str(keys[2]): values[short] for keys, short in SHORT.items() if values.get(short)}
+    providers = values.get("providers") or {}
+    if not said or not isinstance(providers, Mapping):
+        return values
+    entry = providers.get(LMSTUDIO) or {}
+    if not isinstance(entry, Mapping):
+        return values
+    return {**values, "providers": {**providers, LMSTUDIO: merged(said, entry)}}

@@ -1,5 +1,6 @@
 """The examples and the documentation list every setting, and what they show works."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 import yaml
 
 from api.settings import Settings
+from api.settings_parts import ProviderEntry
+from api.settings_sources import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {"token", "lmstudio_token", "hf_token"}
@@ -17,23 +20,36 @@ def uncommented(name: str, pattern: str) -> str:
     return "\n".join(re.findall(pattern, text, re.MULTILINE))
 
 
-def test_the_env_example_lists_every_setting() -> None:
+def test_the_env_example_lists_every_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = uncommented(".env.example", r"^#(LMDESK_\w+=.*)$").splitlines()
     given = dict(line.split("=", 1) for line in lines)
     keys = {name.removeprefix("LMDESK_").lower() for name in given if "PUBLISH" not in name}
     assert keys == set(Settings.model_fields)
-    filled = {
-        name.removeprefix("LMDESK_").lower(): value
-        for name, value in given.items()
-        if value and "PUBLISH" not in name
-    }
-    assert Settings.model_validate(filled).port == 7860
+    for name in list(os.environ):
+        if name.upper().startswith("LMDESK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("\n".join(lines))
+    settings = load_settings()
+    assert settings.port == 7860
+    assert [config.name for config in settings.provider_configs()] == ["lmstudio", "work"]
 
 
 def test_the_yaml_example_lists_every_setting_but_the_passwords() -> None:
-    shown = yaml.safe_load(uncommented("lmdesk.yaml.example", r"^# (\w+: .*)$"))
+    shown = yaml.safe_load(uncommented("lmdesk.yaml.example", r"^# ( *[\w-]+:(?: .*)?)$"))
     assert set(shown) == set(Settings.model_fields) - SECRETS
-    assert Settings.model_validate(shown).port == 7860
+    settings = Settings.model_validate(shown)
+    assert settings.port == 7860
+    names = [config.name for config in settings.provider_configs()]
+    assert names == ["lmstudio", "ollama", "work", "twins", "twins-2"]
+
+
+def test_every_part_of_a_provider_is_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    missing = [key for key in ProviderEntry.model_fields if f"| `{key}` |" not in text]
+    assert missing == []
 
 
 @pytest.mark.parametrize("key", sorted(Settings.model_fields))
