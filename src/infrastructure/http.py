@@ -145,6 +145,8 @@ class Reply(NamedTuple):
     text: str
     """The beginning of the body."""
     error: ServerError | None
+    retry_after: float | None = None
+    """Seconds the server wants us to wait, where it says so in seconds."""
 
     @property
     def ok(self) -> bool:
@@ -181,7 +183,12 @@ async def read_reply(response: aiohttp.ClientResponse) -> Reply:
     error = check_body(body)
     if error is None and response.status >= 400:
         error = ServerError(_worded(body) or text)
-    return Reply(response.status, body, text, error)
+    return Reply(response.status, body, text, error, _seconds(response.headers.get("Retry-After")))
+
+
+def _seconds(value: str | None) -> float | None:
+    """Not the form with a date, which no model server was seen to send."""
+    return float(value) if value and value.strip().isdecimal() else None
 
 
 def _worded(body: object) -> str:

@@ -26,6 +26,8 @@ from core.errors import (
     ModelCrashed,
     ModelNotFound,
     ModelUnloaded,
+    ProviderBusy,
+    ProviderFailed,
     ProviderNeedsToken,
     ProviderProtocolError,
     ProviderRejected,
@@ -285,7 +287,8 @@ async def test_an_answer_of_nothing_but_its_end_is_an_answer() -> None:
         (400, {"error": {"message": "greater than the context length"}}, ContextTooLong),
         (400, {"error": "'messages' field is required"}, ProviderRejected),
         (401, {"error": {"code": "invalid_api_key", "message": "sk-…"}}, ProviderNeedsToken),
-        (503, {"detail": "busy"}, ProviderRejected),
+        (503, {"detail": "busy"}, ProviderBusy),
+        (500, {"detail": "broken"}, ProviderFailed),
         (200, [], ProviderProtocolError),
     ],
 )

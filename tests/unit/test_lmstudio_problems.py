@@ -11,14 +11,16 @@ from core.errors import (
     ModelNotFound,
     ModelUnloaded,
     NotEnoughMemory,
+    ProviderBusy,
+    ProviderFailed,
     ProviderNeedsToken,
     ProviderRejected,
 )
 from core.models import ModelInfo
 from infrastructure.http import ServerError, check_body, clean_base_url
-from infrastructure.providers.lmstudio.estimate import CAP, LoadEstimates
-from infrastructure.providers.lmstudio.problems import problem
+from infrastructure.providers.estimate import CAP, LoadEstimates
 from infrastructure.providers.lmstudio.wording import LM_STUDIO
+from infrastructure.providers.problems import problem
 
 GUARDRAIL = (
     "Failed to load LLM 'google/gemma-4-26b-a4b': Error: Model loading was stopped due to"
@@ -84,7 +86,9 @@ GUARDRAIL = (
         (ServerError("Error rendering prompt with jinja template: x"), 200, ProviderRejected),
         (ServerError("Permission denied to use plugin 'mcp/x'."), 403, ProviderRejected),
         (ServerError("'messages' field is required"), 400, ProviderRejected),
-        (ServerError(""), 500, ProviderRejected),
+        (ServerError(""), 500, ProviderFailed),
+        (ServerError("overloaded"), 503, ProviderBusy),
+        (ServerError("too many", code="429"), 200, ProviderBusy),
         (ServerError("whatever", "invalid_request", "invalid_api_key"), 401, ProviderNeedsToken),
     ],
 )

@@ -21,11 +21,21 @@ class HttpServer:
     """Its connections. Opened on first use, inside the running loop; close with `aclose`."""
 
     def __init__(
-        self, base_url: str, *, token: SecretStr | None, who: str, start_hint: str = ""
+        self,
+        base_url: str,
+        *,
+        token: SecretStr | None,
+        who: str,
+        start_hint: str = "",
+        seconds: float = CONTROL_SECONDS,
     ) -> None:
-        """`who` opens the sentences about it; `start_hint` is what to do when nothing answers."""
+        """`who` opens the sentences about it; `start_hint` is what to do when nothing answers.
+
+        `seconds` is how long a control call may take that says nothing else.
+        """
         self.base_url = base_url
         self.who = who
+        self.seconds = seconds
         self._start_hint = start_hint
         self._token = token
         self._client: aiohttp.ClientSession | None = None
@@ -35,9 +45,9 @@ class HttpServer:
         """What every request carries; None where no token is set."""
         return self._token
 
-    async def get(self, path: str, *, seconds: float = CONTROL_SECONDS) -> Reply:
+    async def get(self, path: str, *, seconds: float | None = None) -> Reply:
         """The whole answer, whatever its status."""
-        return await self._whole("GET", path, None, seconds)
+        return await self._whole("GET", path, None, self.seconds if seconds is None else seconds)
 
     async def post(self, path: str, body: dict[str, Any], *, seconds: float | None) -> Reply:
         """The whole answer, whatever its status; `seconds` None waits for as long as it takes."""
@@ -149,7 +159,7 @@ class Stream:
     async def reply(self) -> Reply:
         """The whole answer, for when it is not a stream of events."""
         with self._server.errors():
-            async with asyncio.timeout(CONTROL_SECONDS):
+            async with asyncio.timeout(self._server.seconds):
                 return await read_reply(self._response)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from core.models import (
     ProcessingStatus,
 )
 from infrastructure.providers.lmstudio.sockets import Sockets
-from infrastructure.providers.lmstudio.wire import Nice
+from infrastructure.providers.shapes import Nice
 
 # It may have to read the file first.
 ESTIMATE_SECONDS = 20.0

@@ -4,18 +4,13 @@ import re
 
 from core.errors import ProviderProtocolError
 from infrastructure.http import Reply
-from infrastructure.providers.lmstudio.problems import needs_token, reply_problem
 from infrastructure.providers.lmstudio.server import Flavour, Server
-from infrastructure.providers.lmstudio.wire import WireListOpenAI, WireListV0, WireListV1, fits
+from infrastructure.providers.lmstudio.wire import WireListOpenAI, WireListV0, WireListV1
+from infrastructure.providers.problems import WrongServer, needs_token, reply_problem
+from infrastructure.providers.shapes import fits
 
 PROBE_SECONDS = 2.0
 _OWNERS = {"library": "Ollama", "llamacpp": "llama.cpp's llama-server", "vllm": "vLLM"}
-
-
-class WrongServer(ProviderProtocolError):
-    """Something answers that is not what was configured. `looks_like` names it, if it is known."""
-
-    looks_like = ""
 
 
 async def detect(server: Server) -> Flavour:

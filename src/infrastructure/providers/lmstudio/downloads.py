@@ -17,9 +17,9 @@ from core.errors import (
 )
 from core.hub import Transfer
 from infrastructure.http import Reply
-from infrastructure.providers.lmstudio.problems import quoted, reply_problem
 from infrastructure.providers.lmstudio.server import Server
-from infrastructure.providers.lmstudio.wire import Nice
+from infrastructure.providers.problems import quoted, reply_problem
+from infrastructure.providers.shapes import Nice
 
 POLL_SECONDS: Final = 0.7
 # Before LM Studio answers it looks the model up on the internet.

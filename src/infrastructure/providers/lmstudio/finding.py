@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from core.errors import DeskError, ProviderTimeout
 from core.models import ModelInfo
 from infrastructure.http import NotHttp, new_client, provider_errors, read_reply
-from infrastructure.providers.lmstudio.detect import WrongServer
+from infrastructure.providers.health import HEALTH_SECONDS
 from infrastructure.providers.lmstudio.finding_place import Place
-from infrastructure.providers.lmstudio.health import HEALTH_SECONDS
 from infrastructure.providers.lmstudio.listing import list_models
 from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.lmstudio.wire import WireListOpenAI
+from infrastructure.providers.problems import WrongServer
 
 Knock = Literal["open", "refused", "silent", "no_route", "name_unknown"]
 """What a bare connection came to."""

@@ -9,9 +9,9 @@ from core.diagnosis import Diagnosis, DiagnosisCode, DiagnosisState
 from core.errors import ProviderNeedsToken
 from core.models import ProviderKind
 from infrastructure.http import NotHttp
-from infrastructure.providers.lmstudio.detect import WrongServer
 from infrastructure.providers.lmstudio.finding import Sight
 from infrastructure.providers.lmstudio.finding_place import DEFAULT_PORT
+from infrastructure.providers.problems import WrongServer
 
 INTO_ENV = "Put this line into .env, then start LM Desk again."
 EXTRA_HOSTS = 'extra_hosts:\n  - "host.docker.internal:host-gateway"'

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ValidationError
 from core.errors import DeskError, ProviderProtocolError
 from core.models import Capabilities, Instance, ModelInfo, ModelState
 from infrastructure.providers.lmstudio.detect import detect
-from infrastructure.providers.lmstudio.problems import reply_problem
 from infrastructure.providers.lmstudio.server import Flavour, Server
 from infrastructure.providers.lmstudio.wire import (
     WireListOpenAI,
@@ -18,6 +17,7 @@ from infrastructure.providers.lmstudio.wire import (
     WireModelV0,
     WireModelV1,
 )
+from infrastructure.providers.problems import reply_problem
 
 _SHAPES: dict[Flavour, type[BaseModel]] = {
     "api/v1": WireListV1,

@@ -16,11 +16,10 @@ from core.errors import (
     UnloadUnproven,
 )
 from core.models import Instance, Loaded, LoadEvent, LoadOptions, ModelInfo
+from infrastructure.providers.estimate import LoadEstimates
 from infrastructure.providers.lmstudio import calls
 from infrastructure.providers.lmstudio.catalog import Catalog
 from infrastructure.providers.lmstudio.detect import detect
-from infrastructure.providers.lmstudio.estimate import LoadEstimates
-from infrastructure.providers.lmstudio.problems import problem, reply_problem
 from infrastructure.providers.lmstudio.rungs import (
     LOAD_ROUTE_TAKES,
     POLL_SECONDS,
@@ -34,6 +33,7 @@ from infrastructure.providers.lmstudio.server import Flavour, Server
 from infrastructure.providers.lmstudio.socket import CallRefused
 from infrastructure.providers.lmstudio.socket_load import through_socket
 from infrastructure.providers.lmstudio.sockets import MethodMissing, Sockets
+from infrastructure.providers.problems import problem, reply_problem
 
 # How long a list may lag behind what the server has just said.
 SHOW_SECONDS = 3.0

@@ -21,21 +21,23 @@ from core.models import (
 )
 from core.ports import RawAnswer
 from infrastructure.http import Reply, clean_base_url, usable_token
+from infrastructure.providers.health import HEALTH_SECONDS, Place, check_health
 from infrastructure.providers.lmstudio import calls
 from infrastructure.providers.lmstudio.catalog import Catalog
-from infrastructure.providers.lmstudio.chat import stream_chat
 from infrastructure.providers.lmstudio.downloads import download
 from infrastructure.providers.lmstudio.finding import look
 from infrastructure.providers.lmstudio.finding_place import this_place
 from infrastructure.providers.lmstudio.finding_words import conclude
-from infrastructure.providers.lmstudio.health import check_health
+from infrastructure.providers.lmstudio.listing import list_models
 from infrastructure.providers.lmstudio.loading import Loading
-from infrastructure.providers.lmstudio.problems import problem, reply_problem
 from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.lmstudio.socket import CallRefused
 from infrastructure.providers.lmstudio.sockets import MethodMissing, Sockets
 from infrastructure.providers.lmstudio.wording import wording
+from infrastructure.providers.openai.chat import stream_chat
 from infrastructure.providers.openai.embedding import embed
+from infrastructure.providers.problems import problem, reply_problem
+from infrastructure.providers.server import CONTROL_SECONDS
 
 
 class LMStudioProvider:
@@ -52,11 +54,16 @@ class LMStudioProvider:
         *,
         token: SecretStr | None = None,
         kind: ProviderKind = "lmstudio",
+        seconds: float = CONTROL_SECONDS,
     ) -> None:
+        """`seconds` is how long a control call may take, such as that for the list of models."""
         self._name = name
         self._kind = kind
         self._server = Server(
-            clean_base_url(base_url), token=usable_token(token), wording=wording(kind)
+            clean_base_url(base_url),
+            token=usable_token(token),
+            wording=wording(kind, name),
+            seconds=seconds,
         )
         self._sockets = Sockets(self._server)
         self._catalog = Catalog(self._server, self._sockets, name)
@@ -76,7 +83,10 @@ class LMStudioProvider:
         return self._server.base_url
 
     async def health(self) -> ProviderHealth:
-        return await check_health(self._server, self._name, self._kind)
+        server = self._server
+        seconds = min(HEALTH_SECONDS, server.seconds)
+        place = Place(self._name, self._kind, server.base_url, server.wording, seconds)
+        return await check_health(place, self._list, flavour=lambda: server.flavour)
 
     async def diagnose(self) -> Diagnosis:
         if self._kind == "embedded":  # ours: nobody has to find it
@@ -87,13 +97,18 @@ class LMStudioProvider:
         return await self._catalog.models()
 
     def stream_chat(self, request: ChatRequest) -> ChatStream:
-        return stream_chat(self._server, request, self._kind)
+        # llama.cpp's own word; whether LM Studio would put up with it is not known.
+        extras = {"return_progress": True} if self._kind == "embedded" else None
+        return stream_chat(self._server, request, self._server.wording, extras=extras)
 
     async def forward(self, path: str, body: bytes) -> RawAnswer:
         return await self._server.open(path, body)
 
     async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
         return await embed(self._server, model_id, texts, refuse=self._refusal)
+
+    async def _list(self) -> list[ModelInfo]:
+        return await list_models(self._server, self._name)
 
     def _refusal(self, reply: Reply) -> DeskError:
         return reply_problem(reply, self._server.wording)

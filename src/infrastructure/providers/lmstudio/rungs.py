@@ -1,8 +1,6 @@
 """The ways a model can be brought into memory over HTTP, the best one first."""
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -11,23 +9,25 @@ import orjson
 from core.errors import LoadFailed, ModelNotFound, ProviderTimeout
 from core.models import LoadOptions, LoadProgress, ModelInfo
 from infrastructure.http import Reply, check_body
-from infrastructure.providers.lmstudio.estimate import LoadEstimates
-from infrastructure.providers.lmstudio.problems import problem, reply_problem
+from infrastructure.providers.estimate import (
+    LOAD_SECONDS,
+    Landed,
+    LoadEstimates,
+    estimated,
+)
 from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.openai.stream import LineSplitter
+from infrastructure.providers.problems import problem, reply_problem
 from infrastructure.providers.server import Stream
 
-EMIT_SECONDS = 0.2
 POLL_SECONDS = 0.5
 # The one token that a load over a chat route must generate.
 TOKEN_SECONDS = 5.0
-LOAD_SECONDS = 600.0
 
 # The load route's own options, by the names it has for them too.
 LOAD_ROUTE_TAKES = {"context_length", "flash_attention", "eval_batch_size", "parallel"}
 
 Progress = AsyncGenerator[LoadProgress]
-Landed = Callable[[], Coroutine[Any, Any, object]]
 
 
 class RungMissing(Exception):
@@ -78,7 +78,7 @@ async def through_load_route(
     """/api/v1/models/load, which is silent until the model is there. Bodies are strict: no ttl."""
     wanted = options.model_dump(include=LOAD_ROUTE_TAKES, exclude_none=True)
     call = _post(server, "/api/v1/models/load", {"model": model.id} | wanted)
-    async with aclosing(_estimated(call, model, estimates)) as events:
+    async with aclosing(estimated(call, model, estimates)) as events:
         async for progress in events:
             yield progress
 
@@ -104,7 +104,7 @@ async def just_in_time(
         messages = [{"role": "user", "content": "hi"}]
         call = _post(server, "/v1/chat/completions", body | {"messages": messages, "max_tokens": 1})
     try:
-        async with aclosing(_estimated(call, model, estimates, landed)) as events:
+        async with aclosing(estimated(call, model, estimates, landed)) as events:
             async for progress in events:
                 yield progress
     except ModelNotFound as error:
@@ -113,38 +113,6 @@ async def just_in_time(
             f"{server.wording.who} did not load the model for a request: {error.message}",
             hint="Turn on 'Just in Time Model Loading' in the server's settings.",
         ) from error
-
-
-async def _estimated(
-    call: Coroutine[Any, Any, None],
-    model: ModelInfo,
-    estimates: LoadEstimates,
-    landed: Landed | None = None,
-) -> Progress:
-    started = time.monotonic()
-    limit = max(LOAD_SECONDS, 5 * estimates.seconds(model))
-    request = asyncio.create_task(call)
-    watch = asyncio.create_task(landed()) if landed is not None else None
-    tasks: set[asyncio.Task[Any]] = {t for t in (request, watch) if t is not None}
-    try:
-        while True:
-            elapsed = time.monotonic() - started
-            if elapsed > limit:
-                raise ProviderTimeout(f"The model was not loaded after {elapsed:.0f} seconds.")
-            yield LoadProgress(fraction=estimates.fraction(model, elapsed=elapsed), exact=False)
-            await asyncio.wait(tasks, timeout=EMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if request.done():
-                request.result()
-                return
-            if watch in tasks and watch.done():
-                if watch.exception() is None:
-                    await asyncio.wait({request}, timeout=TOKEN_SECONDS)
-                    return
-                tasks.discard(watch)  # the list cannot be read now: the request decides
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _post(server: Server, path: str, body: dict[str, Any]) -> None:

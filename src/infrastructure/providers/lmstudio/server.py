@@ -16,8 +16,8 @@ from infrastructure.providers.lmstudio.socket import (
     authenticated,
     credentials,
 )
-from infrastructure.providers.lmstudio.wording import Wording
-from infrastructure.providers.server import HttpServer
+from infrastructure.providers.server import CONTROL_SECONDS, HttpServer
+from infrastructure.providers.wording import Wording
 
 Flavour = Literal["api/v1", "api/v0", "v1"]
 # A silent peer is asked whether it still is there, by the protocol's own ping.
@@ -27,8 +27,17 @@ PING_SECONDS = 20.0
 class Server(HttpServer):
     """What is at LM Studio's address."""
 
-    def __init__(self, base_url: str, *, token: SecretStr | None, wording: Wording) -> None:
-        super().__init__(base_url, token=token, who=wording.who, start_hint=wording.start)
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: SecretStr | None,
+        wording: Wording,
+        seconds: float = CONTROL_SECONDS,
+    ) -> None:
+        super().__init__(
+            base_url, token=token, who=wording.who, start_hint=wording.start, seconds=seconds
+        )
         self.wording = wording
         self.flavour: Flavour | None = None
         """What was detected; forgotten when the server stops answering, as after an upgrade."""

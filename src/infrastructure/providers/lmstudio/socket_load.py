@@ -14,9 +14,9 @@ from core.errors import (
     ProviderTimeout,
 )
 from core.models import LoadOptions, LoadProgress, ModelInfo
+from infrastructure.providers.estimate import LOAD_SECONDS
 from infrastructure.providers.lmstudio import calls
-from infrastructure.providers.lmstudio.problems import problem, quoted
-from infrastructure.providers.lmstudio.rungs import LOAD_SECONDS, Progress, RungMissing
+from infrastructure.providers.lmstudio.rungs import Progress, RungMissing
 from infrastructure.providers.lmstudio.server import Server
 from infrastructure.providers.lmstudio.socket import (
     CallRefused,
@@ -27,6 +27,7 @@ from infrastructure.providers.lmstudio.socket import (
     SocketLost,
 )
 from infrastructure.providers.lmstudio.sockets import MethodMissing, Sockets
+from infrastructure.providers.problems import problem, quoted
 
 Endpoint = Literal["loadModel", "getOrLoad"]
 # Until it says which model it takes the name for.

@@ -1,20 +1,10 @@
 """What the servers' lists of models look like; what we do not need is ignored."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel
 
-
-def _or_none(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return parse(value)
-    except ValidationError:
-        return None
-
-
-T = TypeVar("T")
-# A nicety of an unforeseen shape must not cost the whole list.
-Nice = Annotated[T | None, WrapValidator(_or_none)]
+from infrastructure.providers.shapes import Nice
 
 
 class WireConfig(BaseModel):
@@ -100,12 +90,3 @@ class WireListOpenAI(BaseModel):
     """GET /v1/models."""
 
     data: list[WireModelOpenAI]
-
-
-def fits(shape: type[BaseModel], body: object) -> bool:
-    """Whether a body has this shape."""
-    try:
-        shape.model_validate(body)
-    except ValidationError:
-        return False
-    return True

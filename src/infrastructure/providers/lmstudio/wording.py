@@ -1,29 +1,17 @@
 """How the server is spoken of: LM Studio, or the engine that comes with this program."""
 
-from dataclasses import dataclass
-
 from core.models import ProviderKind
+from infrastructure.providers.wording import Wording, named
 
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """The words that differ between the two."""
-
-    who: str
-    """Opens a sentence."""
-    it: str
-    """Within a sentence."""
-    start: str
-    """What to do when nothing answers."""
-    get_model: str
-    """What to do when there is nothing to serve."""
-
-
+NAME = "lmstudio"
 LM_STUDIO = Wording(
     who="LM Studio",
     it="LM Studio",
     start="Start LM Studio's server: Developer tab, or 'lms server start'.",
     get_model="Download a model in LM Studio, or with 'lms get'.",
+    token="Create a token in LM Studio's server settings and put it into LM Desk's.",
+    permit="Give the API token the permission in LM Studio's server settings.",
+    template="Choose another template in LM Studio, or another model.",
 )
 ENGINE = Wording(
     who="The built-in engine",
@@ -33,6 +21,6 @@ ENGINE = Wording(
 )
 
 
-def wording(kind: ProviderKind) -> Wording:
-    """The words for this kind of provider."""
-    return ENGINE if kind == "embedded" else LM_STUDIO
+def wording(kind: ProviderKind, name: str = NAME) -> Wording:
+    """The words for this kind of provider under this name."""
+    return ENGINE if kind == "embedded" else named(LM_STUDIO, name, usual=NAME)

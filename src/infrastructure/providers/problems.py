@@ -1,4 +1,4 @@
-"""What a server's error text means, in our errors."""
+"""What a server's error text means, in our errors; the dialects of all kinds of servers together."""
 
 import re
 
@@ -10,12 +10,14 @@ from core.errors import (
     ModelNotFound,
     ModelUnloaded,
     NotEnoughMemory,
+    ProviderBusy,
+    ProviderFailed,
     ProviderNeedsToken,
     ProviderProtocolError,
     ProviderRejected,
 )
 from infrastructure.http import Reply, ServerError
-from infrastructure.providers.lmstudio.wording import Wording
+from infrastructure.providers.wording import Wording
 
 _OVERFLOW = re.compile(
     r"tokens to keep from the initial prompt|context (length|size|window)|context the overflows"
@@ -33,11 +35,29 @@ _UNKNOWN_MODEL = re.compile(
     r"|model .{0,200}not found",
     re.IGNORECASE,
 )
-_SECRET = re.compile(r"sk-[\w:*.-]+|(?<=token provided: )\S+")
+WAIT = "Try again in a moment."
+_BUSY = (429, 503)
+_SECRET = re.compile(r"sk-[\w:*.-]+|hf_\w{8,}|(?<=token provided: )\S+")
+
+
+class WrongServer(ProviderProtocolError):
+    """Something answers that is not what was configured. `looks_like` names it, if it is known."""
+
+    looks_like = ""
 
 
 def reply_problem(reply: Reply, wording: Wording) -> DeskError:
     """The error for an answer that is not `ok`."""
+    if reply.status // 100 == 3:
+        return ProviderProtocolError(
+            f"{wording.who} sends us on to another address, which we do not follow.",
+            hint="Configure the address it sends to.",
+        )
+    if reply.status in _BUSY and not reply.is_html:
+        found = _by_text(reply.error or ServerError(""), quoted(reply.text), wording)
+        return found or busy(reply, wording)
+    if reply.status >= 500 and (reply.is_html or reply.error is None or not reply.error.text):
+        return ProviderFailed(f"{wording.who} broke down over the request ({reply.status}).")
     if reply.is_html or reply.error is None:
         return ProviderProtocolError(
             f"{wording.who} sent something that is not an API answer.",
@@ -48,6 +68,8 @@ def reply_problem(reply: Reply, wording: Wording) -> DeskError:
 
 def problem(error: ServerError, wording: Wording, *, status: int = 200) -> DeskError:
     """The error for what the server said; `status` is 200 inside a stream."""
+    if status < 400 and error.code.isdecimal():
+        status = int(error.code)
     if status == 401 or error.code == "invalid_api_key":
         return needs_token(wording)
     said = quoted(error.text)
@@ -59,22 +81,36 @@ def problem(error: ServerError, wording: Wording, *, status: int = 200) -> DeskE
     if status == 403:
         return ProviderRejected(
             f"{wording.who} does not permit this: {said}",
-            hint="Give the API token the permission in LM Studio's server settings.",
+            hint=wording.permit,
         )
     if "jinja" in error.text.lower():
         return ProviderRejected(
             f"The model's prompt template failed: {said}",
-            hint="Choose another template in LM Studio, or another model.",
+            hint=wording.template,
         )
     answered = "" if status < 400 else f" ({status})"
+    if status in _BUSY:
+        return ProviderBusy(f"{wording.who} is busy{answered}: {said}", hint=WAIT)
+    if status >= 500:
+        return ProviderFailed(f"{wording.who} broke down over the request{answered}: {said}")
     return ProviderRejected(f"{wording.who} refused the request{answered}: {said}")
+
+
+def busy(reply: Reply, wording: Wording) -> ProviderBusy:
+    """The error for an answer that puts us off until later."""
+    said = quoted(reply.error.text if reply.error else "")
+    return ProviderBusy(
+        f"{wording.who} is busy ({reply.status}): {said}",
+        hint=WAIT,
+        retry_after=reply.retry_after,
+    )
 
 
 def needs_token(wording: Wording) -> ProviderNeedsToken:
     """The server's own text is left out: it repeats the beginning of the token it was given."""
     return ProviderNeedsToken(
         f"{wording.who} wants an API token, or another one.",
-        hint="Create a token in LM Studio's server settings and put it into LM Desk's.",
+        hint=wording.token,
     )
 
 
