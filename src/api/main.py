@@ -15,6 +15,7 @@ from api.routers import (
     health,
     jobs,
     load_settings,
+    learned,
     models,
     swap,
 )
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         chats.router,
         jobs.router,
         desk.router,
+        learned.router,
         doctor.router,
         downloads.router,
         flights.router,

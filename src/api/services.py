@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from core.agents import Agent
+from core.benchmarking import Benchmarks
 from core.downloads import Downloads
 from core.jobs import JobService
 from core.learned import Learned
@@ -40,6 +41,8 @@ class Services:
     load_settings: LoadSettings
     learned: Learned
 
+    router: Router
+    benchmarks: Benchmarks
 
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services

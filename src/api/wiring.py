@@ -13,6 +13,7 @@ from api.data_folder import claimed
 from api.services import Services
 from api.settings import Settings
 from api.starter import EngineWithStarter
+from core.benchmarking import Benchmarks
 from core.builtin_agents import BUILTIN_AGENTS
 from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
@@ -110,6 +111,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             learned,
         )
 
+            router,
+            Benchmarks(library, jobs, learned),
 
 def open_probe(data_dir: Path) -> HardwareProbe:
     """The reader of this machine; close it."""

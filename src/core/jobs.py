@@ -20,7 +20,7 @@ from core.value import Value
 
 log = logging.getLogger(__name__)
 
-JobKind = Literal["turn", "load", "unload", "download"]
+JobKind = Literal["turn", "request", "load", "unload", "download", "benchmark"]
 JobState = Literal["running", "done", "failed", "stopped", "interrupted"]
 
 # A silent stream shows a sign of life this often; also how a proxy and a closed tab are noticed.

@@ -81,6 +81,8 @@ class Learned:
 
     def note(self, records: Sequence[SpeedRecord]) -> None:
         """Remember these; they are written down behind our back."""
+        if not records:
+            return
         for record in records:
             self._take(record)
         task = asyncio.create_task(self._keep(records), name="speeds")

@@ -155,13 +155,20 @@ def runtime() -> Json:
 
 
 async def passing(
-    answer: Answer, *, usage: bool, extras: bool, started: float, quirks: Quirks
+    answer: Answer,
+    *,
+    usage: bool,
+    extras: bool,
+    started: float,
+    quirks: Quirks,
+    timings: bool = False,
 ) -> AsyncGenerator[bytes]:
     """The stream as it comes, with our names in it; an error as its last event.
 
-    `usage`: keep the chunk with the usage. `extras`: add the blocks of `/api/v0` to it.
+    `usage`: keep the chunk with the usage. `extras`: add the blocks of `/api/v0` to it. `timings`:
+    keep llama.cpp's own.
     """
-    touch = _Touch(answer.instance, usage=usage, extras=extras, started=started)
+    touch = _Touch(answer.instance, usage=usage, extras=extras, started=started, timings=timings)
     try:
         async for chunk in answer.chunks():
             yield touch.chunk(chunk)
@@ -214,8 +221,11 @@ async def forced_call(
 class _Touch:
     """Changes what must change in passing chunks, and parses only the last ones."""
 
-    def __init__(self, instance: Instance, *, usage: bool, extras: bool, started: float) -> None:
+    def __init__(
+        self, instance: Instance, *, usage: bool, extras: bool, started: float, timings: bool
+    ) -> None:
         self._instance = instance
+        self._timings = timings
         self._usage = usage
         self._extras = extras
         self._started = started
@@ -257,6 +267,8 @@ class _Touch:
                 return b""
         if timings and self._extras:
             data |= extra_blocks(timings, self._finish, self._waited, self._instance)
+        if timings and self._timings:
+            data["timings"] = timings
         return event(data)
 
 

@@ -39,7 +39,13 @@ def chat_completions(desk: Desk, *, extras: bool = False) -> Handler:
                         )
                     else:
                         source = answers.passing(
-                            answer, usage=usage, extras=extras, started=started, quirks=quirks
+                            answer,
+                            usage=usage,
+                            extras=extras,
+                            started=started,
+                            quirks=quirks,
+                            # Who knows this word of llama.cpp's knows that one too.
+                            timings=body.get("return_progress") is True,
                         )
                     return wire.EventStream(source, stack.pop_all())
                 got = answers.Gathered(started=started)
