@@ -89,7 +89,7 @@ def _resident_view(resident: Resident) -> dict[str, Any]:
         "model_id": resident.model_id,
         "name": resident.name,
         "bytes": resident.bytes,
-        "size": wording.memory_taken(resident.bytes, measured=resident.measured),
+        "size": wording.memory_taken(resident.bytes, resident.source),
         "ours": resident.ours,
         "chats": [chat.title for chat in resident.chats],
     }
@@ -113,7 +113,7 @@ def _bar_view(bar: MemoryBar, *, several: bool) -> dict[str, Any]:
             "model_id": each.model_id,
             "name": each.name,
             "share": _share(each.bytes, bar.total),
-            "words": wording.memory_taken(each.bytes or None, measured=each.measured),
+            "words": wording.memory_taken(each.bytes or None, each.source),
             "chats": each.chats,
         }
         for each in bar.slices
@@ -123,11 +123,16 @@ def _bar_view(bar: MemoryBar, *, several: bool) -> dict[str, Any]:
             "kind": kind,
             "name": name,
             "share": _share(count, bar.total),
-            "words": memory_size(count),
+            "words": words,
         }
-        for kind, name, count in (
-            ("other", "Other programs", bar.other),
-            ("free", "Free", bar.free),
+        for kind, name, count, words in (
+            (
+                "other",
+                "Other programs",
+                bar.other,
+                wording.other_programs(bar.other, bar.programs),
+            ),
+            ("free", "Free", bar.free, memory_size(bar.free)),
         )
         if count
     ]

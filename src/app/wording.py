@@ -1,12 +1,15 @@
 """How the page says things: numbers, states and endings in the words a person reads."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from core.chats import Message, ModelTruth, StopProof
 from core.hardware import Gpu
 from core.jobs import JobInfo
+from core.memory_map import Program
 from core.models import ModelInfo, ProviderHealth
 from core.plan import size as memory_size
+from core.taken import MemorySource
 
 DOT = " · "
 STATE_GLYPHS = {"loaded": "●", "loading": "◐", "unloading": "◐", "not-loaded": "○"}
@@ -60,11 +63,32 @@ def memory(count: int) -> str:
     return f"{count / 2**30:.1f}".removesuffix(".0")
 
 
-def memory_taken(count: int | None, *, measured: bool) -> str:
+def memory_taken(count: int | None, source: MemorySource) -> str:
     """What a model takes of the memory, and how that is known."""
     if count is None:
         return "size not known"
-    return f"{memory_size(count)}, measured" if measured else f"about {memory_size(count)}"
+    match source:
+        case "process":
+            return f"{memory_size(count)}, its process"
+        case "load":
+            return f"{memory_size(count)}, measured at its load"
+        case "estimate":
+            return f"about {memory_size(count)}, an estimate"
+
+
+def other_programs(count: int, programs: Sequence[Program]) -> str:
+    """What the others take: `3.1 GB (chrome 1.2, Xorg 0.4, …)`."""
+    if not programs:
+        return memory_size(count)
+    large = count >= 2**30
+    named = [
+        f"{each.name} {each.bytes / 2**30:.1f}" if large else f"{each.name} {each.bytes // 2**20}"
+        for each in programs
+        if each.bytes >= (2**30 if large else 2**20) / 20
+    ]
+    rest = count - sum(each.bytes for each in programs)
+    more = ["…"] if rest > count / 20 or len(named) < len(programs) else []
+    return f"{memory_size(count)} ({', '.join([*named, *more])})" if named else memory_size(count)
 
 
 def context(tokens: int) -> str:

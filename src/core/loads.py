@@ -12,12 +12,10 @@ from core.hardware import HardwareSnapshot
 from core.models import Loaded, LoadOptions, LoadRecord, ModelInfo
 from core.monitor import HardwareMonitor
 from core.ports import LoadHistory
+from core.taken import believed, on_gpus
 
 log = logging.getLogger(__name__)
 
-# A model of which only this share shows as used memory was mapped from its file: the pages stay the
-# system's cache, and the difference says nothing.
-BELIEVED_SHARE = 0.25
 # How long after a load a sample of the machine may let us wait.
 SAMPLE_SECONDS = 5.0
 
@@ -77,7 +75,8 @@ class Loads:
             seconds=loaded.seconds,
             at=0.0,
         )
-        task = asyncio.create_task(self._remember(watch, model, record), name="load history")
+        work = self._remember(watch, model, record, loaded.instance.pid)
+        task = asyncio.create_task(work, name="load history")
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
@@ -138,17 +137,34 @@ class Loads:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _remember(self, watch: LoadWatch, model: ModelInfo, record: LoadRecord) -> None:
+    async def _remember(
+        self, watch: LoadWatch, model: ModelInfo, record: LoadRecord, pid: int | None
+    ) -> None:
         after = await self._next_sample()
-        found = record.model_copy(update={"at": after.at})
+        took: dict[str, object] = {}
         if watch.before is not None and watch.moves == self._moves:
-            found = found.model_copy(update=_grown(watch.before, after, model))
+            took = _grown(watch.before, after, model)
+        if pid is not None:
+            took = await self._own(after, pid, model, grown=took)
+        found = record.model_copy(update={"at": after.at, **took})
         if self._told is not None:
             self._told(found)
         try:
             await self._history.add_load(found)
         except StorageError as error:
             log.warning("what a load took could not be kept: %s", error.message)
+
+    async def _own(
+        self, after: HardwareSnapshot, pid: int, model: ModelInfo, *, grown: dict[str, object]
+    ) -> dict[str, object]:
+        """What its own process holds, whatever else moved meanwhile."""
+        gpus = on_gpus(after, {pid})
+        if gpus is None and "gpu_bytes" in grown:
+            return grown  # the driver does not tell of processes
+        if gpus is not None and sum(gpus) >= believed(model):
+            return {"gpu_bytes": gpus}
+        ram = (await self._monitor.resident([pid])).get(pid, 0)
+        return {"ram_bytes": ram} if ram >= believed(model) else {}
 
     async def _next_sample(self) -> HardwareSnapshot:
         """A sample begun after now; the newest there is if none comes."""
@@ -168,11 +184,10 @@ def _grown(
     if [used is None for used in was] != [used is None for used in now]:
         return {}  # a GPU came, went, or could not be read once
     gpus = tuple(max(0, (new or 0) - (old or 0)) for old, new in zip(was, now, strict=True))
-    believed = int((model.size_bytes or 1) * BELIEVED_SHARE)
-    if sum(gpus) >= believed:
+    if sum(gpus) >= believed(model):
         return {"gpu_bytes": gpus}
     ram = after.memory_used - before.memory_used
-    return {"ram_bytes": ram} if ram >= believed else {}
+    return {"ram_bytes": ram} if ram >= believed(model) else {}
 
 
 def learned(records: list[LoadRecord], context_length: int | None) -> LoadRecord | None:

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from core.hardware import Gpu, HardwareSnapshot
+from core.taken import MemorySource
 from core.value import Value
+
+# Programs named beside the models; the rest is a sum.
+NAMED = 4
 
 
 class Slice(Value):
@@ -14,13 +18,22 @@ class Slice(Value):
     """Full name."""
     name: str
     bytes: int
-    measured: bool
-    """At its own load; otherwise reckoned from the size of its file."""
+    source: MemorySource
+    """How that is known."""
     chats: int = 0
     """Answers being written with it now."""
     gpu_bytes: tuple[int, ...] = ()
     """How it lies on the GPUs, where that was measured."""
     on_gpus: bool = False
+    pids: tuple[int, ...] = ()
+    """The processes that serve it, perhaps with others, where they are known."""
+
+
+class Program(Value):
+    """One of the other programs, all its processes together."""
+
+    name: str
+    bytes: int
 
 
 class MemoryBar(Value):
@@ -33,6 +46,8 @@ class MemoryBar(Value):
     other: int
     free: int
     slices: tuple[Slice, ...]
+    programs: tuple[Program, ...] = ()
+    """The largest of `other`, where the driver names them."""
 
 
 class MemoryMap(Value):
@@ -46,13 +61,16 @@ def memory_map(sample: HardwareSnapshot, slices: Sequence[Slice]) -> MemoryMap:
     # By place in the sample, as loads were measured; one that cannot be read has no bar.
     gpus = {at: gpu for at, gpu in enumerate(sample.gpus) if gpu.memory_total}
     bars = [
-        _bar(
-            "gpu",
-            gpu.index,
-            gpu.name,
-            total=gpu.memory_total or 0,
-            used=gpu.memory_used or 0,
-            slices=[part for each in slices if (part := _on_gpu(each, at, gpus))],
+        _with_programs(
+            gpu,
+            _bar(
+                "gpu",
+                gpu.index,
+                gpu.name,
+                total=gpu.memory_total or 0,
+                used=gpu.memory_used or 0,
+                slices=[part for each in slices if (part := _on_gpu(each, at, gpus))],
+            ),
         )
         for at, gpu in gpus.items()
     ]
@@ -82,6 +100,22 @@ def _on_gpu(each: Slice, at: int, gpus: Mapping[int, Gpu]) -> Slice | None:
         share = (gpus[at].memory_total or 0) / sum(gpu.memory_total or 0 for gpu in gpus.values())
     part = int(each.bytes * share)
     return each.model_copy(update={"bytes": part}) if part else None
+
+
+def _with_programs(gpu: Gpu, bar: MemoryBar) -> MemoryBar:
+    """With the names of the others; together they never claim more than the others have."""
+    ours = {pid for each in bar.slices for pid in each.pids}
+    sizes: dict[str, int] = {}
+    for each in gpu.processes or ():
+        if each.pid not in ours and each.name and each.bytes:
+            sizes[each.name] = sizes.get(each.name, 0) + each.bytes
+    named: list[Program] = []
+    left = bar.other
+    for name, count in sorted(sizes.items(), key=lambda item: item[1], reverse=True):
+        if count <= left and len(named) < NAMED:
+            named.append(Program(name=name, bytes=count))
+            left -= count
+    return bar.model_copy(update={"programs": tuple(named)})
 
 
 def _bar(

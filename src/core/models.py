@@ -30,6 +30,8 @@ class Instance(Value):
     """What the provider calls it: the model's key, `key:2`, or a custom identifier."""
     context_length: int | None = None
     """Tokens it really has, as re-read from the provider."""
+    pid: int | None = None
+    """The process of this machine that serves it alone, where its provider says so."""
 
 
 class Capabilities(Value):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from core.taken import MemorySource
 from core.value import Value
 
 Pool = Literal["vram", "ram"]
@@ -25,8 +26,8 @@ class Resident(Value):
     context_length: int | None = None
     bytes: int | None = None
     """What all its instances take in this pool; None is "not known"."""
-    measured: bool = False
-    """Whether `bytes` was measured at a load, not reckoned."""
+    source: MemorySource = "estimate"
+    """How `bytes` is known."""
     ours: bool = False
     """Whether this program loaded it."""
     chats: tuple[ChatName, ...] = ()
@@ -87,7 +88,8 @@ def plan(
         going = _choose(residents, missing=_missing(need, free, total))
     freed = sum(each.bytes or 0 for each in going)
     after = _fits(need, None if free is None else free + freed) if going else fits
-    if need.refused and going:
+    unsure = after is False and any(each.bytes is None for each in going)
+    if going and (need.refused or unsure):
         after = None  # what its own check says afterwards only the provider knows
     return SwapPlan(
         model_id=model_id,
@@ -166,7 +168,9 @@ def _sentences(
     if need.refused:
         said.append("Its server says that it would refuse to load it as things are.")
     if going:
-        makes = "makes room for it" if after is not False else "is not enough"
+        makes = "makes room for it" if after else "is not enough"
+        if after is None:
+            makes = "may make room for it; whether it does is not known before"
         said.append(f"Unloading {joined([each.name for each in going])} {makes}.")
     elif after is False:
         said.append("Nothing loaded from here could make room for it.")

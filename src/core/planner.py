@@ -1,6 +1,6 @@
 """Planner: gathers what a swap plan and the memory map are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from core.models import LoadOptions, LoadRecord, MemoryEstimate, ModelInfo
 from core.monitor import HardwareMonitor
 from core.plan import ChatName, Need, Pool, Resident, SwapPlan, plan
 from core.ports import ChatStore, MemoryEstimator
+from core.taken import Taken, by_group, by_load, by_process, lm_studio_pids
 from core.watch import ProviderWatch
 
 # What LM Studio and our engine give when nobody says how much context.
@@ -31,6 +32,17 @@ class _Place(NamedTuple):
     pool: Pool
     free: int | None
     total: int | None
+
+
+class _Look(NamedTuple):
+    """What is known of the models in memory at one moment."""
+
+    sample: HardwareSnapshot
+    resident: Mapping[int, int]
+    """RAM of the processes that serve models, by number."""
+    records: Mapping[str, Sequence[LoadRecord]]
+    alone: str | None
+    """The one model of LM Studio on this machine, if it is one alone."""
 
 
 class Planner:
@@ -53,15 +65,14 @@ class Planner:
     async def plan(self, model: ModelInfo, options: LoadOptions) -> SwapPlan:
         """What loading this model would need and cost."""
         models = [m for m in await self._library.models(max_age=2.0) if m.loaded and m.loadable]
-        records = await self._loads.of({model.full_name, *(m.full_name for m in models)})
-        mine = records.get(model.full_name, [])
+        look = await self._look(models, model)
+        mine = list(look.records.get(model.full_name, []))
         context = options.context_length or min(
             model.context_length or USUAL_CONTEXT, USUAL_CONTEXT
         )
         known = learned(mine, options.context_length or _last_context(mine))
         told = await self._asked(model, options)
-        sample = await self._monitor.latest()
-        place = self._place(model, sample, known, told)
+        place = self._place(model, look.sample, known, told)
         return plan(
             model_id=model.full_name,
             name=model.name,
@@ -71,7 +82,7 @@ class Planner:
             free=place.free,
             total=place.total,
             residents=[
-                await self._resident(m, records.get(m.full_name, []), place.pool)
+                await self._resident(m, look, place.pool)
                 for m in self._ours_first(models)
                 if m.full_name != model.full_name and self._together(m, model)
             ],
@@ -82,26 +93,26 @@ class Planner:
         """What is in this machine's memory now: its models, other things, and what is free."""
         found = await self._library.models()
         models = [m for m in found if m.loaded and m.loadable and self._local(m)]
-        records = await self._loads.of(m.full_name for m in models)
-        sample = await self._monitor.latest()
+        look = await self._look(models)
+        lm_studio = tuple(lm_studio_pids(look.sample))
         slices = []
         for model in models:
-            known = learned(records.get(model.full_name, []), model.instances[0].context_length)
-            context = model.instances[0].context_length or USUAL_CONTEXT
-            count = reckoned(model, context)
-            on_gpus = self._place(model, sample, known, None).pool == "vram"
-            slices.append(
-                Slice(
-                    model_id=model.full_name,
-                    name=model.name,
-                    bytes=len(model.instances) * (known.total_bytes if known else count or 0),
-                    measured=known is not None,
-                    chats=len(self._library.leased_by(model)),
-                    gpu_bytes=known.gpu_bytes if known else (),
-                    on_gpus=on_gpus,
-                )
-            )
-        return memory_map(sample, slices)
+            own = tuple(each.pid for each in model.instances if each.pid is not None)
+            pids = own or (lm_studio if self._is_lm_studio(model) else ())
+            taken = self._taken(model, look)
+            facts = {
+                "model_id": model.full_name,
+                "name": model.name,
+                "source": taken.source,
+                "chats": len(self._library.leased_by(model)),
+                "pids": pids,
+            }
+            if taken.gpu_bytes:
+                on = {"gpu_bytes": taken.by_gpu, "on_gpus": True}
+                slices.append(Slice.model_validate({**facts, **on, "bytes": taken.gpu_bytes}))
+            if taken.ram_bytes or not taken.gpu_bytes:
+                slices.append(Slice.model_validate({**facts, "bytes": taken.ram_bytes}))
+        return memory_map(look.sample, slices)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -113,6 +124,36 @@ class Planner:
             return await provider.estimate_memory(model.id, options)
         except DeskError:
             return None  # what we know ourselves has to do
+
+    async def _look(self, loaded: Sequence[ModelInfo], *others: ModelInfo) -> _Look:
+        records = await self._loads.of({m.full_name for m in (*loaded, *others)})
+        pids = [i.pid for m in loaded for i in m.instances if i.pid is not None]
+        resident = await self._monitor.resident(pids)
+        lm_studio = [m.full_name for m in loaded if self._is_lm_studio(m) for _ in m.instances]
+        alone = lm_studio[0] if len(lm_studio) == 1 else None
+        return _Look(await self._monitor.latest(), resident, records, alone)
+
+    def _is_lm_studio(self, model: ModelInfo) -> bool:
+        """Whether it is in one of the processes that are called LM Studio."""
+        return self._library.provider(model.provider).kind == "lmstudio" and self._local(model)
+
+    def _taken(self, model: ModelInfo, look: _Look) -> Taken:
+        """Its own processes' figure, that of its load, or what its file lets expect."""
+        context = model.instances[0].context_length
+        known = learned(list(look.records.get(model.full_name, [])), context)
+        pool = self._place(model, look.sample, known, None).pool
+        own = by_process(model, look.sample, look.resident, in_ram=pool == "ram")
+        if own is None and model.full_name == look.alone:
+            own = by_group(model, look.sample, lm_studio_pids(look.sample, computing=True))
+        if own is not None:
+            return own
+        if known is not None:
+            return by_load(model, known)
+        count = reckoned(model, context or USUAL_CONTEXT)
+        size = len(model.instances) * (count or 0)
+        if pool == "vram":
+            return Taken("estimate", gpu_bytes=size, known=count is not None)
+        return Taken("estimate", ram_bytes=size, known=count is not None)
 
     def _local(self, model: ModelInfo) -> bool:
         """Whether this provider's models are in this machine's memory."""
@@ -151,16 +192,17 @@ class Planner:
             key=lambda m: ours.index(m.full_name) if m.full_name in ours else len(ours),
         )
 
-    async def _resident(self, model: ModelInfo, records: list[LoadRecord], pool: Pool) -> Resident:
-        context = model.instances[0].context_length
-        known = learned(records, context)
-        one = _in_pool(known, pool) if known else reckoned(model, context or USUAL_CONTEXT)
+    async def _resident(self, model: ModelInfo, look: _Look, pool: Pool) -> Resident:
+        taken = self._taken(model, look)
+        # Where an unmeasured one lies is a guess as well.
+        guess = taken.gpu_bytes + taken.ram_bytes
+        count = guess if taken.source == "estimate" else taken.within(pool)
         return Resident(
             model_id=model.full_name,
             name=model.name,
-            context_length=context,
-            bytes=None if one is None else one * len(model.instances),
-            measured=known is not None,
+            context_length=model.instances[0].context_length,
+            bytes=count if taken.known else None,
+            source=taken.source,
             ours=self._loads.is_ours(model),
             chats=tuple([await self._chat(each) for each in self._library.leased_by(model)]),
         )

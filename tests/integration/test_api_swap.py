@@ -190,4 +190,4 @@ async def test_the_memory_map_adds_up_and_shows_the_loaded_model(tmp_path: Path)
         assert parts == bar["total"]
     slices = [each for bar in bars for each in bar["slices"]]
     assert {each["model_id"] for each in slices} == {f"lmstudio:{OLD}"}
-    assert not any(each["measured"] for each in slices)
+    assert {each["source"] for each in slices} == {"estimate"}

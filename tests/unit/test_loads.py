@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
-from core.hardware import Gpu, HardwareSnapshot
+from core.hardware import Gpu, GpuProcess, HardwareSnapshot
 from core.loads import Loads, learned
 from core.models import Instance, Loaded, LoadOptions, LoadRecord, ModelInfo
 from core.monitor import HardwareMonitor
@@ -13,6 +14,7 @@ from tests.fakes import FakeProbe
 
 pytestmark = pytest.mark.anyio
 
+PID = 4711
 MODEL = ModelInfo(id="m", provider="lm", name="M", size_bytes=1000)
 
 
@@ -23,10 +25,22 @@ class GrowingProbe(FakeProbe):
         super().__init__()
         self.ram = 5000
         self.vram: tuple[int | None, ...] = ()
+        self.own: int | None = None
+        """RAM of the model's process."""
+        self.own_vram: int | None = 0
+
+    def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        return {} if self.own is None else dict.fromkeys(pids, self.own)
 
     def sample(self) -> HardwareSnapshot:
         gpus = tuple(
-            Gpu(index=at, name="GPU", memory_used=used, memory_total=10_000)
+            Gpu(
+                index=at,
+                name="GPU",
+                memory_used=used,
+                memory_total=10_000,
+                processes=(GpuProcess(pid=PID, bytes=self.own_vram),),
+            )
             for at, used in enumerate(self.vram)
         )
         return super().sample().model_copy(update={"memory_used": self.ram, "gpus": gpus})
@@ -57,7 +71,12 @@ class Machine:
         self.loads = Loads(self.history, self.monitor)
 
     async def load(
-        self, *, ram: int = 0, vram: tuple[int, ...] = (), disturb: bool = False
+        self,
+        *,
+        ram: int = 0,
+        vram: tuple[int, ...] = (),
+        disturb: bool = False,
+        pid: int | None = None,
     ) -> None:
         sampling = asyncio.create_task(self.monitor.run())
         try:
@@ -70,7 +89,8 @@ class Machine:
             if disturb:
                 self.loads.unloaded(MODEL)
             options = LoadOptions(context_length=2048)
-            loaded = Loaded(instance=Instance(id="m", context_length=2048), seconds=1.5)
+            instance = Instance(id="m", context_length=2048, pid=pid)
+            loaded = Loaded(instance=instance, seconds=1.5)
             self.loads.loaded(watch, MODEL, options, loaded)
             await self.loads.settled()
         finally:
@@ -121,6 +141,39 @@ async def test_a_mapped_file_that_shows_no_memory_is_not_measured() -> None:
 async def test_memory_that_moved_meanwhile_is_not_blamed_on_the_load() -> None:
     machine = Machine()
     await machine.load(ram=1200, disturb=True)
+
+    assert not machine.history.records[0].measured
+
+
+async def test_its_own_process_is_measured_whatever_else_moved() -> None:
+    machine = Machine()
+    machine.probe.own = 1100
+    await machine.load(ram=9000, disturb=True, pid=PID)
+
+    (record,) = machine.history.records
+    assert (record.ram_bytes, record.gpu_bytes) == (1100, ())
+
+
+async def test_a_process_on_a_gpu_is_measured_there() -> None:
+    machine = Machine()
+    machine.probe.vram, machine.probe.own, machine.probe.own_vram = (100,), 500, 900
+    await machine.load(vram=(5000,), disturb=True, pid=PID)
+
+    (record,) = machine.history.records
+    assert (record.ram_bytes, record.gpu_bytes) == (None, (900,))
+
+
+async def test_where_the_driver_does_not_tell_of_processes_the_growth_counts() -> None:
+    machine = Machine()
+    machine.probe.vram, machine.probe.own, machine.probe.own_vram = (100,), 500, None
+    await machine.load(vram=(1000,), pid=PID)
+
+    assert machine.history.records[0].gpu_bytes == (1000,)
+
+
+async def test_of_a_process_that_has_gone_nothing_is_believed() -> None:
+    machine = Machine()
+    await machine.load(ram=1200, pid=PID)
 
     assert not machine.history.records[0].measured
 

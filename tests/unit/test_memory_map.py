@@ -29,7 +29,7 @@ def gpu(index: int, used: int | None, total: int | None) -> Gpu:
 
 def piece(count: int, **more: object) -> Slice:
     return Slice.model_validate(
-        {"model_id": "lm:m", "name": "m", "bytes": count, "measured": True, **more}
+        {"model_id": "lm:m", "name": "m", "bytes": count, "source": "load", **more}
     )
 
 

@@ -87,6 +87,19 @@ def test_a_server_that_would_refuse_is_believed_although_memory_seems_free() -> 
     found = planned(resident("mine", 1), need=refusing)
 
     assert (found.fits, found.unload, found.fits_after) == (False, ("lm:mine",), None)
+    assert any("not known before" in each for each in found.sentences)
+
+
+def test_one_of_unknown_size_may_make_room_and_nobody_says_that_it_does() -> None:
+    found = planned(resident("mine", None), resident("small", 0.5))
+
+    assert (set(found.unload), found.fits_after) == ({"lm:mine", "lm:small"}, None)
+    assert any("mine" in each and "not known before" in each for each in found.sentences)
+
+
+def test_it_is_said_whether_what_goes_is_enough() -> None:
+    assert "Unloading a makes room for it." in planned(resident("a", 4)).sentences
+    assert "Unloading a is not enough." in planned(resident("a", 1)).sentences
 
 
 def test_the_last_load_and_the_figures_are_said() -> None:
@@ -128,7 +141,7 @@ def gpu(index: int, used: int, total: int) -> Gpu:
 
 
 def piece(count: int, **more: Any) -> Slice:
-    return Slice(model_id="lm:m", name="m", bytes=count * GB, measured=True, **more)
+    return Slice(model_id="lm:m", name="m", bytes=count * GB, source="load", **more)
 
 
 def test_without_a_gpu_there_is_one_bar_of_ram_that_adds_up() -> None:

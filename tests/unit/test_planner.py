@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -56,6 +56,10 @@ class SetProbe(FakeProbe):
         super().__init__()
         self.used = 4 * GB
         self.gpus: tuple[Gpu, ...] = ()
+        self.processes: dict[int, int] = {}
+
+    def resident(self, pids: Sequence[int]) -> dict[int, int]:
+        return {pid: self.processes[pid] for pid in pids if pid in self.processes}
 
     def sample(self) -> HardwareSnapshot:
         changes = {"memory_used": self.used, "memory_total": 16 * GB, "gpus": self.gpus}
@@ -320,8 +324,8 @@ async def test_a_machine_without_gpus_has_a_bar_of_ram() -> None:
         (bar,) = await room.bars()
 
     assert (bar.kind, bar.total, bar.other) == ("ram", 16 * GB, GB)
-    assert [(each.name, each.bytes, each.measured) for each in bar.slices] == [
-        ("One", 3 * GB, True)
+    assert [(each.name, each.bytes, each.source) for each in bar.slices] == [
+        ("One", 3 * GB, "load")
     ]
 
 
@@ -344,7 +348,9 @@ async def test_an_unmeasured_model_is_reckoned_and_says_so() -> None:
         (bar,) = await room.bars()
         model = await room.library.resolve("two")
 
-    assert [(each.bytes, each.measured) for each in bar.slices] == [(reckoned(model, 4096), False)]
+    assert [(each.bytes, each.source) for each in bar.slices] == [
+        (reckoned(model, 4096), "estimate")
+    ]
 
 
 async def test_a_slice_says_how_many_answers_its_model_is_writing() -> None:

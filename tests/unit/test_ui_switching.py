@@ -21,7 +21,7 @@ def test_the_dialog_gets_sizes_in_words_and_chats_by_title() -> None:
                 model_id="lm:old",
                 name="Old",
                 bytes=4 * GB,
-                measured=True,
+                source="load",
                 ours=True,
                 chats=(ChatName(id="c", title="Lisbon"),),
             ),
@@ -33,7 +33,10 @@ def test_the_dialog_gets_sizes_in_words_and_chats_by_title() -> None:
     view = plan_view(found)
 
     assert view["unload"] == ("lm:old",)
-    assert [each["size"] for each in view["residents"]] == ["4.0 GB, measured", "size not known"]
+    assert [each["size"] for each in view["residents"]] == [
+        "4.0 GB, measured at its load",
+        "size not known",
+    ]
     assert [each["chats"] for each in view["residents"]] == [["Lisbon"], []]
     assert (view["fits"], view["fits_after"]) == (False, True)
 
@@ -52,13 +55,17 @@ def gpu(index: int, *slices: Slice, other: int = GB) -> MemoryBar:
 
 
 def test_the_parts_of_a_bar_add_up() -> None:
-    model = Slice(model_id="lm:a", name="A", bytes=5 * GB, measured=False, chats=1)
+    model = Slice(model_id="lm:a", name="A", bytes=5 * GB, source="estimate", chats=1)
 
     view = memory_view(MemoryMap(bars=(gpu(0, model),)))
 
     (bar,) = view["bars"]
     assert (bar["label"], bar["words"]) == ("VRAM", "6\u2009/\u200912 GB")
-    assert [part["words"] for part in bar["parts"]] == ["about 5.0 GB", "1.0 GB", "6.0 GB"]
+    assert [part["words"] for part in bar["parts"]] == [
+        "about 5.0 GB, an estimate",
+        "1.0 GB",
+        "6.0 GB",
+    ]
     assert abs(sum(part["share"] for part in bar["parts"]) - 1) < 1e-9
     assert view["empty"] is False
 

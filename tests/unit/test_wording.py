@@ -8,6 +8,7 @@ from app import wording
 from core.chats import Message, ModelTruth, StopProof, TurnStats
 from core.hardware import Gpu
 from core.jobs import JobInfo
+from core.memory_map import Program
 from core.models import Capabilities, Instance, ModelInfo, ProviderHealth, ProviderState
 
 
@@ -164,9 +165,25 @@ def test_a_gpu_tells_temperature_and_power_as_far_as_it_can() -> None:
 
 
 def test_what_a_model_takes_says_how_that_is_known() -> None:
-    assert wording.memory_taken(3 * 2**30, measured=True) == "3.0 GB, measured"
-    assert wording.memory_taken(700 * 2**20, measured=False) == "about 700 MB"
-    assert wording.memory_taken(None, measured=False) == "size not known"
+    assert wording.memory_taken(3 * 2**30, "process") == "3.0 GB, its process"
+    assert wording.memory_taken(3 * 2**30, "load") == "3.0 GB, measured at its load"
+    assert wording.memory_taken(700 * 2**20, "estimate") == "about 700 MB, an estimate"
+    assert wording.memory_taken(None, "estimate") == "size not known"
+
+
+def test_other_programs_are_named_as_far_as_they_are_known() -> None:
+    def program(name: str, gigabytes: float) -> Program:
+        return Program(name=name, bytes=int(gigabytes * 2**30))
+
+    count = int(3.1 * 2**30)
+    chrome, screen = program("chrome", 1.2), program("Xorg", 0.4)
+    assert wording.other_programs(count, []) == "3.1 GB"
+    assert wording.other_programs(count, [chrome, screen]) == "3.1 GB (chrome 1.2, Xorg 0.4, …)"
+    whole = [program("chrome", 2.7), screen]
+    assert wording.other_programs(count, whole) == "3.1 GB (chrome 2.7, Xorg 0.4)"
+    small = [program("Xorg", 0.25)]
+    assert wording.other_programs(400 * 2**20, small) == "400 MB (Xorg 256, …)"
+    assert wording.other_programs(count, [program("tiny", 0.01)]) == "3.1 GB"
 
 
 def test_an_answer_names_model_quantization_and_context_as_far_as_they_are_known() -> None:

@@ -192,7 +192,7 @@ def _v1_entry(model: Model, instances: list[Instance]) -> Json:
         },
         "size_bytes": model.size_bytes,
         "params_string": header.parameters,
-        "loaded_instances": [{"id": one.id, "config": load_config(one.child)} for one in instances],
+        "loaded_instances": [_instance_entry(one) for one in instances],
         "max_context_length": header.context_length,
         "format": "gguf",
     }
@@ -201,6 +201,11 @@ def _v1_entry(model: Model, instances: list[Instance]) -> Json:
         damage = f"This file is damaged: {model.damage}." if model.damage else None
         entry["description"] = damage
     return entry
+
+
+def _instance_entry(one: Instance) -> Json:
+    # LM Studio has no `pid`: with it our own desk reads what the model really takes.
+    return {"id": one.id, "config": load_config(one.child), "pid": one.child.pid}
 
 
 def _capabilities(model: Model) -> dict[str, Any]:

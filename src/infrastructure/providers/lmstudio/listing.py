@@ -54,7 +54,7 @@ async def _list(server: Server, provider: str) -> list[ModelInfo]:
         ) from error
     match listed:
         case WireListV1():
-            return from_v1(listed.models, provider)
+            return from_v1(listed.models, provider, ours=server.ours)
         case WireListV0():
             return from_v0(listed.data, provider)
         case WireListOpenAI():
@@ -69,12 +69,18 @@ def _problem(server: Server, found: DeskError, *, missing: bool) -> DeskError:
     return ProviderProtocolError(f"{server.wording.who} no longer has its list of models.")
 
 
-def from_v1(entries: Sequence[WireModelV1], provider: str) -> list[ModelInfo]:
-    """From GET /api/v1/models; kinds of models we have no use for are left out."""
-    return [_from_v1(e, provider) for e in entries if e.type in ("llm", "vlm", "embedding")]
+def from_v1(
+    entries: Sequence[WireModelV1], provider: str, *, ours: bool = False
+) -> list[ModelInfo]:
+    """From GET /api/v1/models; kinds of models we have no use for are left out.
+
+    Processes are believed of `ours` alone: those of another machine have other numbers.
+    """
+    kinds = ("llm", "vlm", "embedding")
+    return [_from_v1(e, provider, ours=ours) for e in entries if e.type in kinds]
 
 
-def _from_v1(entry: WireModelV1, provider: str) -> ModelInfo:
+def _from_v1(entry: WireModelV1, provider: str, *, ours: bool) -> ModelInfo:
     can = entry.capabilities
     return ModelInfo(
         id=entry.key,
@@ -83,7 +89,11 @@ def _from_v1(entry: WireModelV1, provider: str) -> ModelInfo:
         kind="embedding" if entry.type == "embedding" else "llm",
         state="loaded" if entry.loaded_instances else "not-loaded",
         instances=tuple(
-            Instance(id=i.id, context_length=i.config.context_length if i.config else None)
+            Instance(
+                id=i.id,
+                context_length=i.config.context_length if i.config else None,
+                pid=i.pid if ours else None,
+            )
             for i in entry.loaded_instances
         ),
         size_bytes=entry.size_bytes,

@@ -64,6 +64,7 @@ class LMStudioProvider:
             token=usable_token(token),
             wording=wording(kind, name),
             seconds=seconds,
+            ours=kind == "embedded",
         )
         self._sockets = Sockets(self._server)
         self._catalog = Catalog(self._server, self._sockets, name)

@@ -33,12 +33,15 @@ class Server(HttpServer):
         *,
         token: SecretStr | None,
         wording: Wording,
+        ours: bool = False,
         seconds: float = CONTROL_SECONDS,
     ) -> None:
+        """`ours`: it is the engine that this program started, whose processes are on this machine."""
         super().__init__(
             base_url, token=token, who=wording.who, start_hint=wording.start, seconds=seconds
         )
         self.wording = wording
+        self.ours = ours
         self.flavour: Flavour | None = None
         """What was detected; forgotten when the server stops answering, as after an upgrade."""
         self.identity = 0

@@ -18,6 +18,8 @@ class WireInstance(BaseModel):
 
     id: str
     config: Nice[WireConfig] = None
+    pid: Nice[int] = None
+    """Only our own engine tells it."""
 
 
 class WireQuantization(BaseModel):
