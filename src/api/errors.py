@@ -19,6 +19,7 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.RequestError: 400,
     errors.NotFound: 404,
     errors.ModelAmbiguous: 409,
+    errors.NoModelFits: 422,
     errors.MessageEmpty: 422,
     errors.MessageTooLong: 413,
     errors.BadParameter: 422,

@@ -12,6 +12,9 @@ class Agent(Value):
     description: str
     instructions: str
     parameters: Parameters = Parameters()
+    models: tuple[str, ...] = ()
+    """Models it wants, best first: names or patterns such as `*coder*`. They weigh most for `auto`,
+    and answer when the model asked for fails before its first word."""
     starters: tuple[str, ...] = ()
     """Three first messages for an empty chat."""
     builtin: bool = False

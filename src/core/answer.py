@@ -5,7 +5,15 @@ import time
 from typing import Any
 
 from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
-from core.chats import Message, MessageStatus, ModelTruth, Problem, TurnStats
+from core.chats import (
+    Message,
+    MessageStatus,
+    ModelTruth,
+    Problem,
+    RouteNote,
+    Tried,
+    TurnStats,
+)
 from core.jobs import Job
 from core.leases import Lease
 from core.models import ModelInfo
@@ -22,7 +30,8 @@ class Answer:
         self.grew = asyncio.Event()
         self.ended = asyncio.Event()
         self.finish_reason = "stop"
-        self._model = model
+        self.model = model
+        """The one that is asked now."""
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._started = time.monotonic()
@@ -57,6 +66,23 @@ class Answer:
         """The server's own figures, as llama.cpp gives them; None without."""
         timings = (self._end.raw_stats or {}).get("timings") if self._end else None
         return timings if isinstance(timings, dict) else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a word of it: from then on no other model may go on."""
+        return self._first_at is not None
+
+    def move_to(self, model: ModelInfo, tried: Tried, *, asked_context: int | None) -> None:
+        """The model asked so far failed before its first word; this one is asked now."""
+        self.model = model
+        truth = self.message.model
+        if truth is None:
+            return
+        note = truth.route or RouteNote(asked=truth.asked, kind="asked", task="general")
+        note = note.model_copy(update={"tried": (*note.tried, tried)})
+        truth = ModelTruth(asked=model.full_name, asked_context=asked_context, route=note)
+        self.message = self.message.model_copy(update={"model": truth})
+        self._end = None
 
     def begin(self, lease: Lease, job: Job) -> None:
         """The model is there and is about to be asked."""

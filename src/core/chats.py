@@ -35,6 +35,31 @@ class TurnStats(Value):
     """Only of stopped answers; comes up to three seconds after the rest."""
 
 
+class Tried(Value):
+    """A model that failed before its first word."""
+
+    model_id: str
+    """Full name."""
+    code: str
+    message: str
+
+
+class RouteNote(Value):
+    """How the model of an answer was chosen, where the person did not simply choose it."""
+
+    asked: str
+    """`auto`, or the name that was asked for."""
+    kind: Literal["asked", "auto"]
+    task: str
+    task_reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """What counted for the model."""
+    passed_over: tuple[tuple[str, str], ...] = ()
+    """Other models by full name, each with the reason."""
+    tried: tuple[Tried, ...] = ()
+    """Those that failed before it, in order."""
+
+
 class ModelTruth(Value):
     """Which model was asked and which answered."""
 
@@ -46,6 +71,8 @@ class ModelTruth(Value):
     asked_context: int | None = None
     got_context: int | None = None
     quantization: str | None = None
+    route: RouteNote | None = None
+    """Set where the model was chosen for the person, or another one failed first."""
 
     @property
     def other_answered(self) -> bool:

@@ -9,6 +9,7 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      │  │                        FlightNotFound
      │  ├ ModelNotFound          carries the closest names
      │  ├ ModelAmbiguous         carries the candidates
+     │  ├ NoModelFits
      │  ├ HubModelNotFound, HubFileNotFound
      │  ├ MessageEmpty, MessageTooLong, BadParameter
      │  ├ Conflict             ├ ModelInUse, TurnRunning, LoadRunning, NotLoadable, NotDownloadable
@@ -108,6 +109,12 @@ class ModelAmbiguous(ModelNotFound):
     """Several providers serve a model of this bare id. `candidates` are their full names."""
 
     code = "model_ambiguous"
+
+
+class NoModelFits(RequestError):
+    """Models there are, but none that can do what the request needs."""
+
+    code = "no_model_fits"
 
 
 class HubModelNotFound(NotFound):

@@ -39,17 +39,19 @@ class FlightStore(Protocol):
 class Recording:
     """One answer while it is made."""
 
-    def __init__(
-        self, job: Job, provider: str, kind: ProviderKind, history: Sequence[Message]
-    ) -> None:
+    def __init__(self, job: Job, history: Sequence[Message]) -> None:
         self.wire = WireLog()
         self.chat_id = job.chat_id or ""
         self.message_id = job.message_id or ""
         self.tape = Tape(job.timeline.zero)
         self._timeline = job.timeline
-        self._provider = provider
-        self._kind = kind
+        self._provider = ""
+        self._kind: ProviderKind = "lmstudio"
         self._history = history
+
+    def asks(self, provider: str, kind: ProviderKind) -> None:
+        """Who is asked from now on."""
+        self._provider, self._kind = provider, kind
 
     @property
     def over(self) -> bool:

@@ -19,7 +19,8 @@ from core.monitor import HardwareMonitor
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.swap import Swaps
-from core.turns import StartedTurn, TurnDraft, TurnService
+from core.turn_plan import TurnDraft
+from core.turns import StartedTurn, TurnService
 from tests.fakes import FakeProbe, FakeProvider, FakeStore
 from tests.unit.test_loads import FakeHistory
 

@@ -23,7 +23,8 @@ from core.jobs import JobService
 from core.library import ModelLibrary
 from core.models import Instance
 from core.revisions import Revisions
-from core.turns import MAX_MESSAGE_CHARS, StartedTurn, TurnDraft, TurnService
+from core.turn_plan import MAX_MESSAGE_CHARS, TurnDraft
+from core.turns import StartedTurn, TurnService
 from tests.fakes import FakeProvider, FakeStore
 
 pytestmark = pytest.mark.anyio

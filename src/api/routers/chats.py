@@ -13,7 +13,7 @@ from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation, Message
 from core.errors import AgentNotFound
 from core.transfer import SavedChat, restored, saved
-from core.turns import TurnDraft
+from core.turn_plan import TurnDraft
 from core.value import Value
 
 router = APIRouter(prefix="/chats", tags=["chats"])
