@@ -17,6 +17,7 @@ from api.routers import (
     load_settings,
     learned,
     models,
+    routing,
     swap,
 )
 from api.settings import Settings
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         doctor.router,
         downloads.router,
         flights.router,
+        routing.router,
     ):
         door.include_router(router)
     app.include_router(door)

@@ -17,6 +17,7 @@ from core.planner import Planner
 from core.ports import ChatStore
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
+from core.router import Router
 from core.swap import Swaps
 from core.turns import TurnService
 from core.watch import ProviderWatch
@@ -40,9 +41,9 @@ class Services:
     recorder: FlightRecorder
     load_settings: LoadSettings
     learned: Learned
-
     router: Router
     benchmarks: Benchmarks
+
 
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services

@@ -27,6 +27,7 @@ from core.planner import Planner
 from core.ports import ChatStore, HardwareProbe, Provider
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
+from core.router import Router
 from core.standby import LoadingProvider, StandbyProvider
 from core.swap import Swaps
 from core.turns import TurnService
@@ -82,7 +83,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         agents = {agent.id: agent for agent in BUILTIN_AGENTS}
         revisions = Revisions()
         recorder = FlightRecorder(store, store.flights, monitor, secrets=_secrets(settings, engine))
-        turns = TurnService(store, library, jobs, agents, revisions, recorder, learned)
+        router = Router(library, learned, monitor, lambda: settings.preferences)
+        turns = TurnService(store, library, jobs, agents, revisions, recorder, learned, router)
         for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
         stack.push_async_callback(recorder.aclose)
@@ -109,10 +111,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             recorder,
             load_settings,
             learned,
-        )
-
             router,
             Benchmarks(library, jobs, learned),
+        )
+
 
 def open_probe(data_dir: Path) -> HardwareProbe:
     """The reader of this machine; close it."""
