@@ -20,6 +20,7 @@ from core.revisions import Revisions
 from core.router import Router
 from core.swap import Swaps
 from core.turns import TurnService
+from core.upkeep import Upkeep
 from core.watch import ProviderWatch
 
 
@@ -43,6 +44,7 @@ class Services:
     learned: Learned
     router: Router
     benchmarks: Benchmarks
+    upkeep: Upkeep
 
 
 def _services(request: Request) -> Services:

@@ -125,8 +125,8 @@ class Settings(BaseSettings):
     )
     on_start: OnStart = Field(
         "reconnect",
-        description="models at the start: reconnect (use what is loaded) or last (if nothing is, "
-        "load the last one again)",
+        description="models at the start: nothing (you pick one), reconnect (use what is loaded) "
+        "or last (if nothing is, load the last one again)",
     )
     idle_unload_minutes: float | None = Field(
         None, gt=0, description="unload a model LM Desk loaded after so many minutes without use"

@@ -113,6 +113,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             learned,
             router,
             Benchmarks(library, jobs, learned),
+            upkeep,
         )
 
 

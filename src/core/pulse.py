@@ -33,5 +33,7 @@ class Pulse(Value):
     chats_revision: int = 0
     providers: tuple[ProviderHealth, ...] = ()
     embedded_in_use: bool = False
+    picks_loaded: bool = True
+    """Whether a screen on which no model was picked yet begins with a loaded one."""
     jobs: tuple[JobInfo, ...] = ()
     chat: ChatPulse | None = None

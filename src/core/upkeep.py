@@ -15,7 +15,7 @@ from core.value import Value
 
 log = logging.getLogger(__name__)
 
-OnStart = Literal["reconnect", "last"]
+OnStart = Literal["nothing", "reconnect", "last"]
 
 LOOK_SECONDS = 5.0
 # A provider may come up a little later than we do: the built-in engine always does.
@@ -27,7 +27,8 @@ class UpkeepRules(Value):
     """What a person wants done without being asked. The defaults do nothing."""
 
     on_start: OnStart = "reconnect"
-    """`reconnect` uses what is loaded; `last` also loads the last model if nothing is, and it fits."""
+    """`nothing` leaves every model to a person; `reconnect` picks one that is loaded for new chats;
+    `last` also loads the last model if none is loaded, and it fits."""
     idle_seconds: float | None = None
     """Unload what we loaded and nobody used for so long."""
     keep_bytes: int | None = None
@@ -47,6 +48,11 @@ class Upkeep:
         self._planner = planner
         self._rules = rules
         self._since: dict[str, float] = {}
+
+    @property
+    def picks_loaded(self) -> bool:
+        """Whether a page that knows no model yet begins with one that is there."""
+        return self._rules.on_start != "nothing"
 
     async def run(self) -> None:
         """Look until cancelled; returns at once if there is nothing to do, ever."""

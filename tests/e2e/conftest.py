@@ -18,6 +18,7 @@ from playwright.sync_api import (
 from tests import tinygguf
 from tests.e2e.running import Desk, Studio
 from tests.e2e.screen import Screen
+from tests.nvml import LIBRARY
 from tests.servers import ScriptedLMStudio, ScriptedModel
 from tests.sockets import free_port
 
@@ -183,6 +184,33 @@ def studio_desk(studio: ScriptedLMStudio, running_studio_desk: Desk) -> Desk:
     running_studio_desk.clean()
     running_studio_desk.get("/models/", refresh=True)
     return running_studio_desk
+
+
+@pytest.fixture(scope="package")
+def running_quiet_desk(
+    running_studio: Studio, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("quiet_desk")
+    # A file that is no library stands before whatever this machine has.
+    folder.joinpath(LIBRARY).write_text("not a library")
+    desk = Desk(
+        folder,
+        lmstudio_url=running_studio.url,
+        embedded="off",
+        on_start="nothing",
+        environment={"LD_LIBRARY_PATH": str(folder)},
+    )
+    desk.start()
+    yield desk
+    desk.stop()
+
+
+@pytest.fixture
+def quiet_desk(studio: ScriptedLMStudio, running_quiet_desk: Desk) -> Desk:
+    """One that picks no model by itself, on a machine without a driver for GPUs."""
+    running_quiet_desk.clean()
+    running_quiet_desk.get("/models/", refresh=True)
+    return running_quiet_desk
 
 
 @pytest.fixture

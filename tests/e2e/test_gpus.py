@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 from tests.e2e.conftest import Open
 from tests.e2e.running import Desk
 from tests.e2e.screen import Screen
-from tests.nvml import LIBRARY, TWO_GPUS, build, compiler
+from tests.nvml import TWO_GPUS, build, compiler
 from tests.sockets import free_port
 
 pytestmark = pytest.mark.skipif(
@@ -42,22 +42,6 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made.desk.stop()
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Desk]:
-    """A desk on a machine without a driver."""
-    # A file that is no library stands before whatever this machine has.
-    tmp_path.joinpath(LIBRARY).write_text("not a library")
-    desk = Desk(
-        tmp_path,
-        lmstudio_url=f"http://127.0.0.1:{free_port()}",
-        embedded="off",
-        environment={"LD_LIBRARY_PATH": str(tmp_path)},
-    )
-    desk.start()
-    yield desk
-    desk.stop()
-
-
 def gauge(screen: Screen, name: str) -> Locator:
     return screen.page.locator(f"#gauges .gauge[data-key={name}]")
 
@@ -84,7 +68,9 @@ def test_two_gpus_are_shown_and_one_that_is_lost_does_not_take_the_other(
     expect(gauge(screen, "cpu")).to_contain_text("%")
 
 
-def test_without_a_driver_the_page_says_so_and_shows_the_rest(bare: Desk, open_tab: Open) -> None:
-    screen = open_tab(bare)
+def test_without_a_driver_the_page_says_so_and_shows_the_rest(
+    quiet_desk: Desk, open_tab: Open
+) -> None:
+    screen = open_tab(quiet_desk)
     expect(screen.page.locator("#gpu-note")).to_contain_text("only processor and memory")
     expect(screen.page.locator("#gauges .gauge")).to_have_count(2)

@@ -226,6 +226,7 @@ def _rest(app: FastAPI, world: World) -> None:
             "chats_revision": world.chats_revision,
             "providers": [each.model_dump() for each in providers(world)],
             "embedded_in_use": world.embedded,
+            "picks_loaded": True,
             "jobs": [job.info.model_dump() for job in world.jobs.list(state="running")],
             "chat": None
             if chat is None

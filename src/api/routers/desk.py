@@ -71,6 +71,7 @@ async def pulse(desk: Desk, chat_id: str | None = None) -> Pulse:
         chats_revision=desk.revisions.chats,
         providers=tuple(desk.watch.healths),
         embedded_in_use=desk.watch.embedded_in_use,
+        picks_loaded=desk.upkeep.picks_loaded,
         jobs=tuple(desk.jobs.info(job) for job in running),
         chat=_chat_pulse(desk, chat_id) if chat_id else None,
     )

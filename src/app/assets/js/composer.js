@@ -1,4 +1,5 @@
 // The composer: drafts per chat, Send and Stop in one place, nothing typed is ever lost.
+import { isAuto, preview } from './auto.js';
 import { $, h, kept, setText } from './dom.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
@@ -88,6 +89,7 @@ async function send() {
 async function ask({ content, parent_id, done }) {
   if (state.sending) return null;
   if (state.live) { toast('An answer is being written. Stop it first.'); return null; }
+  if (!state.model && state.models?.length) { toast('Pick a model first.'); return null; }
   state.sending = true;
   problem(null);
   tell('live');
@@ -95,10 +97,11 @@ async function ask({ content, parent_id, done }) {
   try {
     await saveNow();
     const model = state.model;
-    const decision = await decide(model);
+    const wanted = isAuto() ? (await preview(content ?? '')).model_id : model;
+    const decision = await decide(wanted);
     if (decision.act === 'cancel') return null;
     // The turn finds the load under way and waits for it.
-    if (decision.act === 'swap') await begin(model, decision);
+    if (decision.act === 'swap') await begin(wanted, decision);
     const sent = await call('POST', 'turns', {
       chat_id: state.chatId,
       content,

@@ -1,4 +1,5 @@
 // The two dropdowns, the model's card, and its state with the progress of a load.
+import { autoCard, isAuto } from './auto.js';
 import { $, h, kept, seconds, setText } from './dom.js';
 import { call } from './http.js';
 import { cancelLoad, eject, load, settle, startLoading } from './loading.js';
@@ -26,7 +27,7 @@ export async function reloadModels() {
   state.models = models;
   state.agents = agents;
   if (!state.agents.some((agent) => agent.id === state.agent)) state.agent = agents[0]?.id ?? null;
-  if (!modelNow() && !state.chat?.model_id) state.model = defaultModel();
+  if (!modelNow() && !isAuto() && !state.chat?.model_id) state.model = defaultModel();
   offer();
   tell('models');
   tell('agents');
@@ -34,7 +35,8 @@ export async function reloadModels() {
 }
 
 function defaultModel() {
-  const chat = state.models.filter((model) => model.kind === 'llm');
+  if (!state.pulse?.picks_loaded) return null; // models are left to the person
+  const chat = state.models.filter((model) => model.kind === 'llm' && !model.stale);
   return (chat.find((model) => model.loaded) ?? chat.find((model) => model.full_name === kept.get('model')) ?? chat[0])?.full_name ?? null;
 }
 
@@ -85,7 +87,7 @@ function paint() {
   const moving = Boolean(job) || state.unloading;
   const cancels = job?.kind === 'load'; // a load for an answer ends with that answer's Stop
   $('#load').hidden = cancels;
-  $('#load').disabled = !model || model.loaded || !model.loadable || moving || state.offline;
+  $('#load').disabled = !model || model.loaded || !model.loadable || model.stale || moving || state.offline;
   $('#cancel-load').hidden = !cancels;
   $('#unload').disabled = !model?.loaded || !model.loadable || moving || state.offline;
   bar.hidden = !job;
@@ -97,7 +99,7 @@ function paint() {
   }
   const pill = $('.modelbar .pill');
   pill.dataset.state = moving || state.checking ? 'busy' : model?.state ?? 'none';
-  if (model && !model.loadable && !moving) pill.dataset.state = 'loaded';
+  if (((model && !model.loadable && !model.stale) || isAuto()) && !moving) pill.dataset.state = 'loaded';
   const words = stateWords(model, job, mine);
   setText($('#model-state'), words);
   $('#model-state').title = words;
@@ -115,6 +117,7 @@ function stateWords(model, job, mine) {
   if (state.checking) return 'Checking the memory';
   if (state.unloading) return `Unloading${state.unloading === state.model ? '' : nameOf(state.unloading)}`;
   if (state.models === null) return 'Looking for models';
+  if (isAuto()) return 'Picks for each question';
   return model?.state_words ?? (state.models.length ? 'Pick a model' : 'No models');
 }
 
@@ -125,9 +128,10 @@ function nameOf(fullName) {
 
 function card(model) {
   const place = $('#model-card');
-  const key = JSON.stringify(model);
+  const key = model ? JSON.stringify(model) : String(state.model);
   if (!place || place.dataset.key === key) return;
   place.dataset.key = key;
+  if (!model && isAuto()) { place.replaceChildren(autoCard()); return; }
   if (!model) { place.replaceChildren(h('p', { class: 'note' }, 'No model is picked.')); return; }
   place.replaceChildren(h('h3', {}, model.name),
     h('dl', {}, h('div', {}, h('dt', {}, 'State'), h('dd', { id: 'card-state' })), model.facts.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))));
