@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from api.gateway.door import Gateway
 from api.main import create_app
 from api.settings import Settings
 from tests.sockets import serve
@@ -63,7 +64,7 @@ async def run_desk(data_dir: Path, **settings: Any) -> AsyncGenerator[DeskUnderT
     app = create_app(wanted)
     async with (
         app.router.lifespan_context(app),
-        serve(app) as url,
+        serve(Gateway(app, app)) as url,
         DeskUnderTest(
             base_url=url, trust_env=False, timeout=30, limits=httpx.Limits(max_connections=None)
         ) as desk,

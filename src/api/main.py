@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from api import docs, errors
+from api.gateway.meter import Meter
 from api.routers import (
     chats,
     desk,
@@ -14,8 +15,9 @@ from api.routers import (
     flights,
     health,
     jobs,
-    load_settings,
     learned,
+    load_settings,
+    metrics,
     models,
     routing,
     swap,
@@ -42,15 +44,16 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # the stock page loads Swagger UI from the internet
         redoc_url=None,
     )
+    app.state.meter = Meter()
     door = APIRouter(prefix="/api/v1")
     for router in (
         swap.router,
         load_settings.router,
+        learned.router,
         models.router,
         chats.router,
         jobs.router,
         desk.router,
-        learned.router,
         doctor.router,
         downloads.router,
         flights.router,
@@ -59,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         door.include_router(router)
     app.include_router(door)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     errors.install(app)
     docs.install(app)
     return app

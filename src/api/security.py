@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.gateway.errors import refusal
 from api.settings import Settings
 from api.sign_in import COOKIE, MAX_AGE_SECONDS, bounce_page, pass_for, pass_is_good, sign_in_page
 
@@ -42,6 +43,13 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), payment=(), usb=()",
     "server": SERVER_NAME,
 }
+RAW_HEADERS = tuple(
+    (name.encode(), value.encode())
+    for name, value in {"content-security-policy": POLICY, **HEADERS}.items()
+)
+# In the scope: the server's own `send`, for an app that sets these headers itself.
+UNGUARDED_SEND = "lmdesk.send"
+GATEWAY = "/v1/"
 
 
 def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -85,6 +93,7 @@ class Guard:
 
         answer = await self._refusal(scope, receive)
         if answer is None:
+            scope[UNGUARDED_SEND] = send
             await self._app(scope, receive, send_with_headers)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -98,14 +107,16 @@ class Guard:
         headers = Headers(scope=scope)
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if self._token is None and not self._known_host(headers.get("host", "")):
-            return problem(
+            return problem_for(
+                scope,
                 421,
                 "host_not_allowed",
                 "LM Desk is not reached under this name.",
                 "Open it at 127.0.0.1, or add the name to LMDESK_ALLOWED_HOSTS.",
             )
         if changes and not self._same_origin(headers):
-            return problem(
+            return problem_for(
+                scope,
                 403,
                 "cross_origin",
                 "A page of another address may not use LM Desk.",
@@ -153,7 +164,8 @@ class Guard:
                 return bounce_page(_path_of(scope))
             return sign_in_page()
         given = "authorization" in headers
-        answer = problem(
+        answer = problem_for(
+            scope,
             401,
             "token_wrong" if given else "token_required",
             "The token is not the one of this LM Desk." if given else "LM Desk needs its token.",
@@ -196,6 +208,14 @@ class Guard:
             secure=request.url.scheme == "https",
         )
         return answer
+
+
+def problem_for(scope: Scope, status: int, code: str, detail: str, hint: str) -> Response:
+    """A `problem`; for a client of the gateway in the only shape it understands."""
+    if not scope["path"].startswith(GATEWAY):
+        return problem(status, code, detail, hint)
+    refused = refusal(status, code, detail, hint=hint)
+    return Response(refused.body, status, media_type="application/json")
 
 
 def problem(status: int, code: str, detail: str, hint: str) -> Response:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.security import problem, wants_page
+from api.security import problem_for, wants_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _while_starting(scope: Scope) -> Response:
         return JSONResponse({"status": "starting"}, 503)
     if wants_page(scope):
         return HTMLResponse(_STARTING, 503, {"retry-after": "1", "cache-control": "no-store"})
-    answer = problem(503, "starting", "LM Desk is starting.", "Try again in a second.")
+    answer = problem_for(scope, 503, "starting", "LM Desk is starting.", "Try again in a second.")
     answer.headers["retry-after"] = "1"
     return answer
 

@@ -8,7 +8,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from core.bell import Bell
@@ -184,6 +185,25 @@ class Job:
         """Start the work in a task of its own."""
         self._task = asyncio.create_task(self._run(work), name=f"job {self.kind} {self.id}")
 
+    @contextmanager
+    def attended(self) -> Generator[None]:
+        """For work that the caller's own task does: while inside, ending the job cancels it.
+
+        Then the caller goes on behind the block, and `ending` says why.
+        """
+        task = self._task = asyncio.current_task()
+        assert task is not None
+        self._begun = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            # Both at once, ours and the server's own: the server's counts.
+            if self.ending is None or task.uncancel():
+                raise
+        finally:
+            self._settling = True
+            self._end(*(self.ending or ("done", None)))
+
     def settle(self) -> None:
         """The work is over and only what came of it is still written down: too late to end it."""
         self._settling = True
@@ -246,6 +266,16 @@ class JobService:
         self._jobs[job.id] = job
         job.run(work)
         return job
+
+    @contextmanager
+    def attend(self, job: Job) -> Generator[None]:
+        """Count what the caller's own task does as a job, until it leaves; nothing is kept of it."""
+        self._jobs[job.id] = job
+        try:
+            with job.attended():
+                yield
+        finally:
+            del self._jobs[job.id]
 
     def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
