@@ -35,6 +35,7 @@ _UNKNOWN_MODEL = re.compile(
     r"|model .{0,200}not found",
     re.IGNORECASE,
 )
+NOT_IMPLEMENTED = 501
 WAIT = "Try again in a moment."
 _BUSY = (429, 503)
 _SECRET = re.compile(r"sk-[\w:*.-]+|hf_\w{8,}|(?<=token provided: )\S+")
@@ -91,7 +92,7 @@ def problem(error: ServerError, wording: Wording, *, status: int = 200) -> DeskE
     answered = "" if status < 400 else f" ({status})"
     if status in _BUSY:
         return ProviderBusy(f"{wording.who} is busy{answered}: {said}", hint=WAIT)
-    if status >= 500:
+    if status >= 500 and status != NOT_IMPLEMENTED:
         return ProviderFailed(f"{wording.who} broke down over the request{answered}: {said}")
     return ProviderRejected(f"{wording.who} refused the request{answered}: {said}")
 

@@ -1,6 +1,7 @@
 """One server over HTTP: control calls, streams, and its failures in our words. Every adapter's base."""
 
 import asyncio
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from infrastructure.http import Reply, new_client, provider_errors, read_reply
 
 CONTROL_SECONDS = 10.0
 LOOK_SECONDS = 1.0
+# A server may close a pooled connection in the moment we use it; that shows at once, unlike a
+# server that breaks down over the request.
+STALE_SECONDS = 0.5
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -93,6 +97,18 @@ class HttpServer:
                     response.release()
 
     async def _request(
+        self, method: str, path: str, body: dict[str, Any] | bytes | None
+    ) -> aiohttp.ClientResponse:
+        started = time.monotonic()
+        try:
+            return await self._send(method, path, body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            new = isinstance(error, aiohttp.ClientConnectorError)
+            if new or time.monotonic() - started > STALE_SECONDS:
+                raise
+        return await self._send(method, path, body)
+
+    async def _send(
         self, method: str, path: str, body: dict[str, Any] | bytes | None
     ) -> aiohttp.ClientResponse:
         # A redirect is never followed: it would carry the token to another place.
