@@ -31,6 +31,7 @@ from core.memory_map import MemoryMap
 from core.models import LoadOptions, ModelInfo, ProviderHealth
 from core.plan import SwapPlan
 from core.pulse import Pulse
+from core.speeds import LearnedModel
 from core.swap import When
 
 T = TypeVar("T")
@@ -133,6 +134,15 @@ class DeskClient:
     async def keep_load_settings(self, model_id: str, options: LoadOptions) -> LoadSettingsView:
         asked = {"model_id": model_id, **options.model_dump(exclude_none=True)}
         return await self._send(LoadSettingsView, "PUT", "/models/settings", asked)
+
+    async def learned(self) -> list[LearnedModel]:
+        """Measured load times, memory and speeds, by model and context."""
+        return await self._get(list[LearnedModel], "/models/learned")
+
+    async def start_benchmark(self, model_id: str, *, context_length: int | None = None) -> JobInfo:
+        """Begin to measure a model; its job says how it goes."""
+        asked = _known({"model_id": model_id, "context_length": context_length})
+        return await self._send(JobInfo, "POST", "/models/benchmark", asked)
 
     async def memory_map(self) -> MemoryMap:
         return await self._get(MemoryMap, "/models/memory")

@@ -22,6 +22,7 @@ STYLES = (
     "downloads",
     "flight",
     "loadsettings",
+    "learned",
     "phone",
 )
 TYPES = {

@@ -18,6 +18,7 @@ from app.client import DeskClient
 from app.doctor_ui import add_doctor
 from app.downloads_ui import add_downloads
 from app.flight_ui import add_flights
+from app.learned_ui import add_learned
 from app.load_settings_ui import add_load_settings
 from app.refusals import ServerUnreachable
 from app.replies import Reply
@@ -83,6 +84,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     _add_chats(router, client)
     add_switching(router, client)
     add_load_settings(router, client)
+    add_learned(router, client)
     add_flights(router, client)
     add_doctor(router, client)
     add_downloads(router, client)

@@ -2,6 +2,7 @@
 import { $, h, iconButton, isPhone, kept } from './dom.js';
 import { newChat } from './chats.js';
 import { focusBox, stop } from './composer.js';
+import { openLearned } from './learned.js';
 import { on, state, tell } from './store.js';
 
 const root = document.documentElement;
@@ -11,6 +12,7 @@ const SHORTCUTS = [
   ['Esc', 'Stop the answer, or close what is open'],
   ['Ctrl K', 'Search chats'],
   ['Alt N', 'New chat'],
+  ['Alt L', 'What this machine learned'],
   ['Ctrl B', 'Show or hide the chats'],
   ['F2', 'Rename the chat in the list that has the focus'],
   ['/', 'Go to the message box'],
@@ -41,6 +43,7 @@ function onKey(event) {
     [command && event.code === 'KeyK', search],
     [command && event.code === 'KeyB', () => toggle('left')],
     [event.altKey && !command && event.code === 'KeyN', newChat],
+    [event.altKey && !command && event.code === 'KeyL', openLearned],
     [!typing && event.key === '?', showKeys],
     [!typing && event.key === '/', focusBox],
     [event.key === 'Escape', escape],

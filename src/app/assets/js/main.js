@@ -7,6 +7,7 @@ import { startDownloads } from './downloads.js';
 import { startFlight } from './flight.js';
 import { startGauges } from './gauges.js';
 import { startKeys } from './keys.js';
+import { startLearned } from './learned.js';
 import { startLoadSettings } from './loadsettings.js';
 import { startMemory } from './memory.js';
 import { startModels } from './models.js';
@@ -27,6 +28,7 @@ startDoctor();
 startDownloads();
 startMemory();
 startLoadSettings();
+startLearned();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });
