@@ -4,9 +4,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Locator, expect
 
+from infrastructure.hardware.processes import sees_host_numbers
 from tests.e2e.conftest import Open
 from tests.e2e.running import Desk
 from tests.e2e.screen import Screen
@@ -33,17 +35,41 @@ class Machine:
         )
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    tmp_path.joinpath("desk").mkdir()
-    made = Machine(build(tmp_path / "desk"))
+@pytest.fixture(scope="module")
+def running_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(build(tmp_path_factory.mktemp("gpus")))
     made.desk.start()
     yield made
     made.desk.stop()
 
 
+@pytest.fixture
+def machine(running_machine: Machine) -> Machine:
+    """With both its GPUs."""
+    running_machine.settings.write_text(TWO_GPUS)
+    return running_machine
+
+
 def gauge(screen: Screen, name: str) -> Locator:
     return screen.page.locator(f"#gauges .gauge[data-key={name}]")
+
+
+@pytest.mark.skipif(not sees_host_numbers(), reason="in a container no driver knows our processes")
+def test_other_programs_are_named_with_what_they_hold(machine: Machine, open_tab: Open) -> None:
+    me, gone = psutil.Process(), 4_194_303  # more than any process has as its number
+    held = f"gpu0.compute={me.pid}:{3 * 2**30},{gone}:{2**30}\n"
+    machine.settings.write_text(TWO_GPUS + held)
+    screen = open_tab(machine.desk)
+    first, second = (
+        screen.page.locator(f'[data-bar="gpu{index}"] li', has_text="Other programs")
+        for index in (0, 1)
+    )
+    expect(first).to_contain_text(f"6.0 GB ({me.name()} 3.0, …)")
+    expect(second).to_have_count(0)
+
+    machine.settings.write_text(TWO_GPUS)
+    expect(first).not_to_contain_text("(")
+    expect(first).to_contain_text("6.0 GB")
 
 
 def test_two_gpus_are_shown_and_one_that_is_lost_does_not_take_the_other(

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 QWEN = "qwen/qwen3-4b"
 
 
-@pytest.mark.parametrize("on_start", ["last", "reconnect"])
+@pytest.mark.parametrize("on_start", ["last", "reconnect", "nothing"])
 async def test_the_last_model_comes_back_only_if_asked_to(tmp_path: Path, on_start: str) -> None:
     studio = ScriptedLMStudio()
     async with serve(studio) as url:
@@ -34,6 +34,8 @@ async def test_the_last_model_comes_back_only_if_asked_to(tmp_path: Path, on_sta
             else:
                 assert (await desk.get("/api/v1/models/loaded")).json() == []
                 assert (await desk.get("/api/v1/jobs")).json() == []
+            told = (await desk.get("/api/v1/pulse")).json()
+            assert told["picks_loaded"] is (on_start != "nothing")
 
 
 def _kept(folder: Path) -> bool:
