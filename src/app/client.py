@@ -31,6 +31,7 @@ from core.memory_map import MemoryMap
 from core.models import LoadOptions, ModelInfo, ProviderHealth
 from core.plan import SwapPlan
 from core.pulse import Pulse
+from core.routing import Route
 from core.speeds import LearnedModel
 from core.swap import When
 
@@ -116,6 +117,13 @@ class DeskClient:
         """Unload, and return when a re-read no longer shows it."""
         asked = {"model_id": model_id, "force": force}
         return await self._send(Acted, "POST", "/models/unload", asked, timeout=PATIENT)
+
+    async def preview_route(
+        self, content: str, *, agent_id: str | None = None, model_id: str | None = "auto"
+    ) -> Route:
+        """Which models this question would be asked of, best first, and why."""
+        asked = {"content": content, "agent_id": agent_id, "model_id": model_id}
+        return await self._send(Route, "POST", "/routing/preview", _known(asked))
 
     async def load_plan(self, model_id: str, options: LoadOptions | None = None) -> SwapPlan:
         """What loading this model would need, and what would have to go for it.

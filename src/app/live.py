@@ -32,6 +32,7 @@ class LiveAnswer:
         self._phase: str = job.phase or "queued"
         self._progress, self._exact, self._stage = job.progress, job.exact, job.stage
         self._phase_at = job.phase_at
+        self._notice = ""
         self._thought_from: float | None = None
         self._thought_seconds: float | None = None
         self._tokens = 0
@@ -43,6 +44,8 @@ class LiveAnswer:
         phase = PHASES.get(event.type)
         if event.type == "job.end":
             self.ended = event.data
+        if event.type == "notice":
+            self._notice = str(event.data.get("message", ""))
         if phase is None:
             return
         fresh = event.number is None or event.number > self.job.last_event
@@ -104,6 +107,7 @@ class LiveAnswer:
             "words": wording.phase(
                 self._phase, progress=self._progress, exact=self._exact, stage=self._stage
             ),
+            "notice": "" if self.content or self.reasoning else self._notice,
             "progress": self._progress,
             "age": round(max(0.0, time.time() - self._phase_at), 1),
             "speed": self._speed(),

@@ -21,6 +21,7 @@ STYLES = (
     "doctor",
     "downloads",
     "flight",
+    "routing",
     "loadsettings",
     "learned",
     "phone",

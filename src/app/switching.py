@@ -67,6 +67,7 @@ def model_view(model: ModelInfo) -> dict[str, Any]:
         "state": model.state,
         "loaded": model.loaded,
         "loadable": model.loadable,
+        "stale": model.stale_since is not None,
         "state_words": wording.model_state(model),
         "facts": wording.model_facts(model),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from app import wording
+from app.routing_ui import route_view
 from core.chats import Message
 
 # More rows than this are asked for with "Show earlier": a long page makes each update slow.
@@ -124,6 +125,7 @@ def _row(message: Message) -> dict[str, Any]:
     row["speed"] = None if speed is None else wording.speed(speed)
     row["tokens"] = stats.output_tokens if stats else None
     row["difference"] = wording.difference(truth) if truth else None
+    row["route"] = route_view(truth) if truth else None
     row["label"] = wording.ending(message)
     row["model_id"] = truth.asked if truth else None
     proof = stats.stop_proof if stats else None

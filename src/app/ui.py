@@ -22,6 +22,7 @@ from app.learned_ui import add_learned
 from app.load_settings_ui import add_load_settings
 from app.refusals import ServerUnreachable
 from app.replies import Reply
+from app.routing_ui import add_routing
 from app.switching import add_switching
 from core.chat import Parameters
 from core.chats import Chat
@@ -83,6 +84,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     _add_watching(router, client)
     _add_chats(router, client)
     add_switching(router, client)
+    add_routing(router, client)
     add_load_settings(router, client)
     add_learned(router, client)
     add_flights(router, client)

@@ -1,5 +1,6 @@
 """How the page says things: numbers, states and endings in the words a person reads."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from core.plan import size as memory_size
 from core.taken import MemorySource
 
 DOT = " · "
+AUTO_LABEL = f"✦ Auto{DOT}picks by task"
 STATE_GLYPHS = {"loaded": "●", "loading": "◐", "unloading": "◐", "not-loaded": "○"}
 STATE_WORDS = {
     "loaded": "Loaded",
@@ -25,6 +27,7 @@ PROVIDER_NAMES = {
     "ollama": "Ollama",
     "huggingface": "Hugging Face",
     "openai": "OpenAI-compatible server",
+    "llamacpp": "llama-server",
 }
 PROVIDER_STATES = {
     "ready": "connected",
@@ -135,8 +138,14 @@ def option_label(model: ModelInfo, *, with_provider: bool) -> str:
         context(tokens) if tokens else None,
         PROVIDER_NAMES.get(model.provider, model.provider) if with_provider else None,
     ]
+    if model.stale_since is not None:
+        return f"✕ {model.name}{DOT}{_home(model)} cannot be reached"
     glyph = STATE_GLYPHS[model.state] if model.loadable else "◇"
     return f"{glyph} {DOT.join(fact for fact in facts if fact)}"
+
+
+def _home(model: ModelInfo) -> str:
+    return PROVIDER_NAMES.get(model.provider, model.provider)
 
 
 def model_facts(model: ModelInfo) -> list[tuple[str, str]]:
@@ -169,6 +178,9 @@ def _abilities(model: ModelInfo) -> str:
 
 def model_state(model: ModelInfo) -> str:
     """The state beside the dropdown."""
+    if model.stale_since is not None:
+        ago = duration(max(1.0, time.time() - model.stale_since))
+        return f"Cannot be reached; seen {ago} ago"
     return STATE_WORDS[model.state] if model.loadable else "Always available"
 
 

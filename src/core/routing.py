@@ -158,7 +158,7 @@ def _by_task(model: ModelInfo, task: Task) -> list[tuple[float, str]]:
     said = traits(model.id)
     points: list[tuple[float, str]] = []
     if said.coder:
-        points.append((25.0, "made for code") if task == "coding" else (-8.0, "made for code"))
+        points.append((30.0, "made for code") if task == "coding" else (-8.0, "made for code"))
     reasons = model.capabilities.reasoning
     if (said.thinker if reasons is None else reasons) and task in ("analysis", "research"):
         points.append((10.0, "thinks before it answers"))
@@ -176,7 +176,9 @@ def _by_state(model: ModelInfo, machine: Machine, here: Here) -> list[tuple[floa
         points.append((25.0, "in memory already"))
     elif model.loadable:
         seconds = speed.load_seconds if speed and speed.load_seconds else None
-        if seconds is not None:
+        if seconds is None and model.size_bytes:
+            points.append((-min(10.0, model.size_bytes / 2e9), "would have to be loaded"))
+        elif seconds is not None:
             points.append((-min(20.0, seconds / 2), f"loads in about {seconds:.0f} s"))
         if here.local and _too_big(model, machine.free):
             points.append((-15.0, "others would have to go first"))

@@ -62,13 +62,22 @@ class TurnPlan:
         route = self.route
         if route.kind == "asked" and not route.passed_over:
             return None
+        first, *behind = route.candidates
+        lines = [
+            *(
+                (c.model_id, f"{c.score:g} points, this one has {first.score:g}")
+                for c in behind
+                if route.kind == "auto"
+            ),
+            *((each.model_id, each.reason) for each in route.passed_over),
+        ]
         return RouteNote(
             asked=route.asked,
             kind=route.kind,
             task=route.task,
             task_reasons=route.task_reasons,
-            reasons=route.candidates[0].reasons,
-            passed_over=tuple((each.model_id, each.reason) for each in route.passed_over[:NOTED]),
+            reasons=first.reasons,
+            passed_over=tuple(lines[:NOTED]),
         )
 
 

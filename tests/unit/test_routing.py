@@ -99,7 +99,7 @@ async def test_code_goes_to_the_model_made_for_it_and_the_reasons_say_so() -> No
     )
 
     assert (route.task, names(route)[0]) == ("coding", "qwen2.5-coder-7b")
-    assert any("made for code (+25)" in reason for reason in route.candidates[0].reasons)
+    assert any("made for code (+30)" in reason for reason in route.candidates[0].reasons)
 
 
 async def test_what_is_in_memory_beats_what_would_have_to_be_loaded() -> None:

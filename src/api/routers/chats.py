@@ -12,6 +12,7 @@ from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation, Message
 from core.errors import AgentNotFound
+from core.preferences import AUTO
 from core.transfer import SavedChat, restored, saved
 from core.turn_plan import TurnDraft
 from core.value import Value
@@ -62,7 +63,7 @@ async def create_chat(desk: Desk, body: NewChat | None = None) -> Chat:
     if new.agent_id is not None:
         _known_agent(desk.agents, new.agent_id)
     if new.model_id is not None:
-        await desk.library.resolve(new.model_id)
+        await _model_name(desk, new.model_id)
     chat = await desk.store.create_chat(
         title=new.title.strip(), agent_id=new.agent_id, model_id=new.model_id
     )
@@ -100,13 +101,13 @@ async def change_chat(chat_id: str, body: ChatChanges, desk: Desk) -> Chat:
     """Rename it, choose agent, model or parameters for what comes, or show another branch."""
     if body.agent_id is not None:
         _known_agent(desk.agents, body.agent_id)
-    model = await desk.library.resolve(body.model_id) if body.model_id is not None else None
+    model_id = None if body.model_id is None else await _model_name(desk, body.model_id)
     head = await desk.store.tip(chat_id, body.head_id) if body.head_id is not None else None
     chat = await desk.store.update_chat(
         chat_id,
         title=body.title.strip() if body.title is not None else None,
         agent_id=body.agent_id,
-        model_id=model.full_name if model is not None else None,
+        model_id=model_id,
         parameters=body.parameters,
         head_id=head,
     )
@@ -183,3 +184,10 @@ def _known_agent(agents: dict[str, Agent], agent_id: str) -> None:
         raise AgentNotFound(
             f"There is no agent {agent_id!r}.", hint=f"There are: {', '.join(agents)}."
         )
+
+
+async def _model_name(desk: Services, name: str) -> str:
+    """What a chat remembers of this name: the model's full one, or `auto`. Raises ModelNotFound."""
+    if name.strip().casefold() == AUTO:
+        return AUTO
+    return (await desk.library.resolve(name)).full_name

@@ -22,6 +22,7 @@ from app.replies import JobEvent
 from app.transcript import transcript
 from core.errors import ChatNotFound, DeskError, JobNotFound
 from core.models import ModelInfo
+from core.preferences import AUTO
 
 # 20 paintings a second read as flowing; more only heats the machine.
 PAINT_SECONDS = 0.05
@@ -204,10 +205,15 @@ def model_choices(models: list[ModelInfo], picked: str | None) -> list[tuple[str
     """Options of the model dropdown: loaded first, and a picked one that is gone as such."""
     chat_models = [model for model in models if model.kind == "llm"]
     several = len({model.provider for model in chat_models}) > 1
-    order = sorted(chat_models, key=lambda m: (not m.loaded, m.provider, m.name.casefold()))
+    order = sorted(
+        chat_models,
+        key=lambda m: (m.stale_since is not None, not m.loaded, m.provider, m.name.casefold()),
+    )
     choices = [
         (wording.option_label(model, with_provider=several), model.full_name) for model in order
     ]
+    if picked == AUTO or sum(model.stale_since is None for model in chat_models) > 1:
+        choices.insert(0, (wording.AUTO_LABEL, AUTO))
     if picked and picked not in {name for _, name in choices}:
         gone = wording.short_model(picked.partition(":")[2] or picked)
         choices.insert(0, (f"○ {gone}{wording.DOT}not available", picked))

@@ -1,5 +1,6 @@
 // The conversation: asks Gradio to show a chat, and keeps what is known of it.
 import { $, appear, h, setText } from './dom.js';
+import { isAuto } from './auto.js';
 import { agentNow, modelNow, on, state, tell } from './store.js';
 import { fail, toast } from './toasts.js';
 import { scrollToEnd } from './scroll.js';
@@ -141,6 +142,7 @@ function readiness() {
   if (state.models === null) return ' ';
   if (lacking()) return 'No models yet. Get one to begin.';
   if (!state.models.length) return 'No models yet. Start LM Studio, or wait for the built-in engine.';
+  if (isAuto()) return 'Auto picks the model for each question.';
   if (!model) return 'Pick a model at the top to begin.';
   if (model.loaded || !model.loadable) return `${model.name} is ready.`;
   return `${model.name} is loaded with your first message.`;

@@ -1,4 +1,5 @@
 // Starts the page's parts, each as soon as Gradio has made its place.
+import { startAuto } from './auto.js';
 import { startChats, reload } from './chats.js';
 import { startComposer } from './composer.js';
 import { linkedChat, show, startConversation } from './conversation.js';
@@ -22,6 +23,7 @@ import { state } from './store.js';
 startKeys();
 startRepairs();
 const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation(), startRows(), startPhase()]);
+startAuto();
 startGauges();
 startFlight();
 startDoctor();

@@ -30,7 +30,7 @@ function paint() {
   paintStill();
   if (line.hidden) return;
   line.classList.toggle('writing', live?.phase === 'writing');
-  setText($('.words', line), words(live));
+  setText($('.words', line), [live?.notice, words(live)].filter(Boolean).join(' '));
   setText($('.speed', line), live?.speed && !state.offline ? `${live.speed} tok/s` : '');
   paintSeconds();
 }

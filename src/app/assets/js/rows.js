@@ -64,7 +64,18 @@ function answerFooter(facts, last) {
         facts.label ? h('span', { class: 'label' }, facts.label) : null,
         facts.proof ? h('span', { class: facts.busy ? 'label' : 'proof' }, facts.proof, last && ejectable(facts) ? ejectButton(facts) : null) : null,
         facts.difference ? h('span', { class: 'differs' }, facts.difference) : null,
-        facts.facts.map((fact, index) => h('span', { class: index ? null : 'model' }, fact)))));
+        facts.route ? h('span', {}, routeButton(facts.route)) : null,
+        facts.facts.map((fact, index) => h('span', { class: index ? null : 'model' }, fact)))),
+    facts.route ? h('ul', { class: 'route', hidden: true }, facts.route.lines.map((line) => h('li', {}, line))) : null);
+}
+
+// Why this model: folded, as most answers need no explaining.
+function routeButton({ words, failed }) {
+  return h('button', { type: 'button', class: failed ? 'why moved' : 'why', 'aria-expanded': 'false', onclick: ({ currentTarget: button }) => {
+    const list = $('.route', button.closest('.foot'));
+    list.hidden = !list.hidden;
+    button.setAttribute('aria-expanded', String(!list.hidden));
+  } }, words);
 }
 
 const ejectable = (facts) => Boolean(facts.busy && state.models?.some((model) => model.full_name === facts.model_id && model.loaded && model.loadable));
