@@ -12,6 +12,7 @@ from api.routers import (
     desk,
     doctor,
     downloads,
+    embeddings,
     flights,
     health,
     jobs,
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         desk.router,
         doctor.router,
         downloads.router,
+        embeddings.router,
         flights.router,
         routing.router,
     ):

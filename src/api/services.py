@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from core.agents import Agent
 from core.benchmarking import Benchmarks
 from core.downloads import Downloads
+from core.embeddings import EmbeddingService
 from core.jobs import JobService
 from core.learned import Learned
 from core.library import ModelLibrary
@@ -44,6 +45,7 @@ class Services:
     learned: Learned
     router: Router
     benchmarks: Benchmarks
+    embeddings: EmbeddingService
     upkeep: Upkeep
 
 

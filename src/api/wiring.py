@@ -17,6 +17,7 @@ from core.benchmarking import Benchmarks
 from core.builtin_agents import BUILTIN_AGENTS
 from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
+from core.embeddings import EmbeddingService
 from core.jobs import JobService
 from core.learned import Learned
 from core.library import ModelLibrary
@@ -113,6 +114,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             learned,
             router,
             Benchmarks(library, jobs, learned),
+            EmbeddingService(library, jobs, store.vectors),
             upkeep,
         )
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+Vector = tuple[float, ...]
+
 
 class Embeddings(NamedTuple):
     """What an embedding model makes of some texts."""

@@ -10,7 +10,7 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      │  ├ ModelNotFound          carries the closest names
      │  ├ ModelAmbiguous         carries the candidates
      │  ├ NoModelFits
-     │  ├ HubModelNotFound, HubFileNotFound
+     │  ├ NoEmbeddingModel, HubModelNotFound, HubFileNotFound
      │  ├ MessageEmpty, MessageTooLong, BadParameter
      │  ├ Conflict             ├ ModelInUse, TurnRunning, LoadRunning, NotLoadable, NotDownloadable
      │  └ ContextTooLong
@@ -115,6 +115,12 @@ class NoModelFits(RequestError):
     """Models there are, but none that can do what the request needs."""
 
     code = "no_model_fits"
+
+
+class NoEmbeddingModel(NotFound):
+    """No provider here has a model that makes vectors."""
+
+    code = "no_embedding_model"
 
 
 class HubModelNotFound(NotFound):

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from core.chat import ChatRequest, ChatStream, Parameters
 from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
-from core.embedding import Embeddings
+from core.embedding import Embeddings, Vector
 from core.hardware import HardwareSnapshot
 from core.hub import Choice, HubModel, HubRepository, Transfer
 from core.models import (
@@ -100,6 +100,18 @@ class Embedder(Protocol):
 
     async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
         """One vector a text, in their order. Raises ModelNotFound or another ProviderError."""
+        ...
+
+
+class VectorCache(Protocol):
+    """Vectors made before, bounded, kept over restarts. Raises StorageError when the disk fails."""
+
+    async def vectors(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
+        """Those that are kept, by key."""
+        ...
+
+    async def keep_vectors(self, entries: Mapping[bytes, Vector]) -> None:
+        """Keep them; those not used for longest go when there are too many."""
         ...
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -100,4 +100,14 @@ speeds = Table(
     # `answer` or `benchmark`.
     Column("source", String, nullable=False),
     Column("at", Float, nullable=False),
+)
+
+vectors = Table(
+    "vectors",
+    metadata,
+    # What a text is to a model, as a digest.
+    Column("key", LargeBinary, primary_key=True),
+    # 32-bit floats.
+    Column("vector", LargeBinary, nullable=False),
+    Column("used_at", Float, nullable=False),
 )

@@ -23,6 +23,7 @@ from infrastructure.storage.schema import chats, messages
 from infrastructure.storage.search import matching, snippets, words_of
 from infrastructure.storage.speeds import SqlSpeeds
 from infrastructure.storage.texts import TextWriter
+from infrastructure.storage.vectors import SqlVectors
 
 # Written out, not bound: only then does SQLite use the index of unfinished messages.
 _IS_WRITING = messages.c.status == literal("writing", literal_execute=True)
@@ -51,6 +52,8 @@ class SqlChatStore:
         """How models are to be loaded, in the same file."""
         self.speeds = SqlSpeeds(engine, self._lock)
         """How fast models were, in the same file."""
+        self.vectors = SqlVectors(engine, self._lock)
+        """Vectors of texts, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 
