@@ -218,7 +218,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _providers_fit_together(self) -> Self:
         taken: dict[str, str] = {}
-        for name, entry in self._entries().items():
+        for name, entry in self.entries().items():
             self._check_provider(name, entry)
             for config in entry.configs(name):
                 other = taken.setdefault(config.name.casefold(), name)
@@ -265,8 +265,8 @@ class Settings(BaseSettings):
                 keys=("providers", name),
             )
 
-    def _entries(self) -> dict[str, ProviderEntry]:
-        """The providers by name, with LM Studio's own short settings worked in."""
+    def entries(self) -> dict[str, ProviderEntry]:
+        """Every provider by name, also those switched off, with the short settings worked in."""
         entries = {LMSTUDIO: ProviderEntry(), **self.providers}
         return {name: self._completed(name, entry) for name, entry in entries.items()}
 
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
         """Every provider that is switched on, but the built-in engine; names are unique."""
         return tuple(
             config
-            for name, entry in self._entries().items()
+            for name, entry in self.entries().items()
             if entry.enabled
             for config in entry.configs(name)
         )
@@ -299,7 +299,7 @@ class Settings(BaseSettings):
 
     def _expanded(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The switched-on providers of these names; one with several addresses stands for all."""
-        entries = {n: e.configs(n) for n, e in self._entries().items() if e.enabled}
+        entries = {n: e.configs(n) for n, e in self.entries().items() if e.enabled}
         found = [
             config.name
             for wanted in (name.casefold() for name in names)

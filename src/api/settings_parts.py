@@ -126,6 +126,11 @@ class ProviderEntry(Value):
         """Its kind; that of its name where the name is one, None if nobody said."""
         return self.kind or next((kind for kind in KINDS if kind == name), None)
 
+    def urls_for(self, name: str) -> tuple[str, ...]:
+        """Where it answers: as written, or where its kind usually does."""
+        kind = self.kind_for(name)
+        return self.urls or tuple(url for key, url in DEFAULT_URLS.items() if key == kind)
+
     def configs(self, name: str) -> list[ProviderConfig]:
         """What it stands for: one provider an address, named `name`, `name-2` and so on.
 
@@ -134,7 +139,6 @@ class ProviderEntry(Value):
         kind = self.kind_for(name)
         if kind is None:
             return []
-        urls = self.urls or tuple(url for key, url in DEFAULT_URLS.items() if key == kind)
         return [
             ProviderConfig(
                 name=name if number == 1 else f"{name}-{number}",
@@ -146,7 +150,7 @@ class ProviderEntry(Value):
                 parallel=self.parallel,
                 remote=is_remote(kind, url) if self.remote is None else self.remote,
             )
-            for number, url in enumerate(urls, start=1)
+            for number, url in enumerate(self.urls_for(name), start=1)
         ]
 
 

@@ -95,6 +95,10 @@ class FlightRecorder:
         self._keeper: asyncio.Task[None] | None = None
         self._closing = False
 
+    def keep_out(self, secrets: Iterable[str]) -> None:
+        """These are removed from now on too."""
+        self._redaction.learn(secrets)
+
     def begin(self, recording: Recording) -> None:
         """From now on it gets the machine's samples."""
         self._recordings[recording.message_id] = recording

@@ -30,9 +30,15 @@ class Redaction:
     """Knows this desk's own secrets, and what secrets look like."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
+        self._secrets: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """These too, besides those known before."""
+        self._secrets |= {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
         # The longest first: one may be a part of another.
-        ordered = sorted(known, key=len, reverse=True)
+        ordered = sorted(self._secrets, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def known(self, text: str) -> str:

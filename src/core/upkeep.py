@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from core.errors import DeskError, ModelInUse
@@ -48,18 +49,29 @@ class Upkeep:
         self._planner = planner
         self._rules = rules
         self._since: dict[str, float] = {}
+        self._changed = asyncio.Event()
 
     @property
     def picks_loaded(self) -> bool:
         """Whether a page that knows no model yet begins with one that is there."""
         return self._rules.on_start != "nothing"
 
+    def follow(self, rules: UpkeepRules) -> None:
+        """From now on these."""
+        if rules != self._rules:
+            self._rules = rules
+            self._changed.set()
+
     async def run(self) -> None:
-        """Look until cancelled; returns at once if there is nothing to do, ever."""
+        """Look until cancelled, as long as there is a rule to look for."""
         if self._rules.on_start == "last":
             await self._start()
-        while self._rules.idle_seconds is not None or self._rules.keep_bytes is not None:
-            await asyncio.sleep(LOOK_SECONDS)
+        while True:
+            ruled = self._rules.idle_seconds is not None or self._rules.keep_bytes is not None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if ruled else None):
+                    await self._changed.wait()
+            self._changed.clear()
             try:
                 await self.look()
             except DeskError as error:

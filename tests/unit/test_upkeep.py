@@ -95,12 +95,20 @@ async def house(**rules: object) -> AsyncGenerator[House]:
         built.monitor.close()
 
 
-async def test_without_rules_nothing_happens_and_nobody_looks() -> None:
+async def test_rules_that_come_later_count_at_once_and_before_nothing_happens() -> None:
     async with house() as built:
         await built.load("a", "b", "c")
-        await built.upkeep.run()
-
+        running = asyncio.create_task(built.upkeep.run())
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert await built.loaded() == {"a", "b", "c"}
+
+        built.upkeep.follow(UpkeepRules(idle_seconds=0.0, pinned=("b",)))
+        async with asyncio.timeout(30):
+            while await built.loaded() != {"b"}:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_what_nobody_uses_is_unloaded_after_its_time() -> None:

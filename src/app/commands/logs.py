@@ -6,6 +6,8 @@ import sys
 
 import structlog
 
+from api.log_level import set_log_level
+
 
 def configure_logs(level: str) -> None:
     """Send all logs from `level` up to stderr."""
@@ -35,10 +37,8 @@ def configure_logs(level: str) -> None:
             ],
         )
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    chatty = logging.DEBUG if level == "debug" else logging.WARNING
-    for name in ("uvicorn", "httpx", "httpcore", "asyncio", "aiosqlite", "alembic", "gradio"):
-        logging.getLogger(name).setLevel(chatty)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_log_level(level)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from api.data_folder import require_writable
 from api.settings import API_PORT, PAGE_PORT, Settings
-from api.settings_sources import load_settings
+from api.settings_sources import SettingsSources, read_sources
 from api.token_file import with_token
 from app.commands.logs import configure_logs
 from app.doorway import House
@@ -22,13 +22,13 @@ from app.serve import listen, run_server
 def serve(arguments: Namespace) -> int:
     """The page and the API in one process."""
 
-    def building(settings: Settings, own_url: str) -> Callable[[], House]:
+    def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
         def build() -> House:
             from api.gateway.door import Gateway
             from api.main import create_app
             from app.page import mount_page
 
-            app = create_app(settings)
+            app = create_app(settings, sources)
             page = mount_page(app, own_url, settings.token, root_path=_prefix(settings))
             return House(app=app, asgi=Gateway(page, app))
 
@@ -40,12 +40,12 @@ def serve(arguments: Namespace) -> int:
 def api(arguments: Namespace) -> int:
     """The API alone."""
 
-    def building(settings: Settings, own_url: str) -> Callable[[], House]:
+    def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
         def build() -> House:
             from api.gateway.door import Gateway
             from api.main import create_app
 
-            app = create_app(settings)
+            app = create_app(settings, sources)
             return House(app=app, asgi=Gateway(app, app))
 
         return build
@@ -56,7 +56,7 @@ def api(arguments: Namespace) -> int:
 def gui(arguments: Namespace) -> int:
     """The page alone; the API is elsewhere."""
 
-    def building(settings: Settings, own_url: str) -> Callable[[], House]:
+    def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
         api_url = settings.api_url or f"http://127.0.0.1:{API_PORT}"
 
         def build() -> House:
@@ -80,7 +80,7 @@ async def _alive() -> dict[str, str]:
 
 def _serve(
     arguments: Namespace,
-    building: Callable[[Settings, str], Callable[[], House]],
+    building: Callable[[Settings, SettingsSources, str], Callable[[], House]],
     *,
     port: int,
     what: str,
@@ -88,7 +88,8 @@ def _serve(
     keeps_data: bool = True,
 ) -> int:
     given = {key: getattr(arguments, key, None) for key in Settings.model_fields}
-    settings = load_settings(given, config=arguments.config, defaults={"port": port})
+    sources = read_sources(given, config=arguments.config, defaults={"port": port})
+    settings = sources.settings()
     configure_logs(settings.log_level)
     if keeps_data:
         require_writable(settings.data_dir)
@@ -109,7 +110,7 @@ def _serve(
             if page and _wants_browser(arguments.open):
                 threading.Thread(target=webbrowser.open, args=(own_url,), daemon=True).start()
 
-        run_server(settings, taken, building(settings, own_url), on_ready=welcome)
+        run_server(settings, taken, building(settings, sources, own_url), on_ready=welcome)
     return 0
 
 

@@ -51,6 +51,10 @@ class HubClient:
         self._silence = silence_seconds
         self._client: aiohttp.ClientSession | None = None
 
+    def use_token(self, token: SecretStr | None) -> None:
+        """For the requests to come. Raises BadParameter for one that cannot be sent."""
+        self._token = usable_token(token)
+
     @property
     def has_token(self) -> bool:
         return self._token is not None

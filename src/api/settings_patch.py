@@ -1,0 +1,107 @@
+"""From what a caller sends to changes of single keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api.config_edit import REMOVED, Change
+from api.configuration import Configuration, UnusableSetting
+from api.settings import LMSTUDIO
+from api.settings_parts import NAME, ProviderEntry
+from api.settings_values import NESTED
+from core.errors import Conflict, ProviderNotFound
+
+MAX_CHANGES = 200
+
+
+class NotRemovable(Conflict):
+    """There is nothing in the file that could go."""
+
+    code = "provider_not_removable"
+
+
+def from_patch(configuration: Configuration, patch: Mapping[str, Any]) -> list[Change]:
+    """A merge patch (RFC 7396): what is left out stays, null goes back to the default."""
+    changes = list(_flat(configuration, (), patch))
+    if not changes or len(changes) > MAX_CHANGES:
+        raise UnusableSetting(
+            f"A change names 1 to {MAX_CHANGES} settings.",
+            hint='Send {"log_level": "debug"}, for example.',
+        )
+    return changes
+
+
+def _flat(configuration: Configuration, keys: tuple[str, ...], value: object) -> Iterator[Change]:
+    if isinstance(value, Mapping) and (not keys or keys[0] in NESTED):
+        for key, inner in value.items():
+            if keys == ("providers",) and inner is not None:
+                key = existing_name(configuration, key) or key
+            yield from _flat(configuration, (*keys, str(key)), inner)
+        bare = not value and keys[:1] == ("providers",) and len(keys) == 2
+        if bare and existing_name(configuration, keys[1]) is None:
+            yield keys, {}
+    elif value is None:
+        yield keys, REMOVED
+    else:
+        yield keys, value
+
+
+def from_entry(configuration: Configuration, name: str, entry: Mapping[str, Any]) -> list[Change]:
+    """The whole of a provider: what is left out goes back to its default, but for the token."""
+    if NAME.fullmatch(name) is None:
+        raise UnusableSetting(
+            "A provider's name has letters, digits, - and _, and no more than 40 of them.",
+            hint="Give it another name.",
+            parameter="name",
+        )
+    name = existing_name(configuration, name) or name
+    held = _in_file(configuration, name)
+    changes: list[Change] = [
+        (("providers", name, key), REMOVED)
+        for key in held
+        if key not in entry and key in ProviderEntry.model_fields and key != "token"
+    ]
+    changes += [
+        (("providers", name, key), REMOVED if value is None else value)
+        for key, value in entry.items()
+        if value is not None or key in held
+    ]
+    return changes or [(("providers", name), {})]
+
+
+def without(configuration: Configuration, name: str) -> list[Change]:
+    """The provider and every mention of it. Raises ProviderNotFound or NotRemovable."""
+    found = existing_name(configuration, name)
+    if found is None:
+        names = ", ".join(configuration.configured.entries())
+        raise ProviderNotFound(
+            f"No provider is called '{name}'.", hint=f"The providers are: {names}."
+        )
+    if found not in _providers(configuration):
+        raise NotRemovable(
+            f"'{found}' is not in {configuration.file.path}.",
+            hint="Switch it off instead."
+            if found == LMSTUDIO
+            else configuration.lock_of(("providers", found)),
+        )
+    changes: list[Change] = [(("providers", found), REMOVED)]
+    remote = configuration.configured.fallback.remote
+    left = [each for each in remote if each.casefold() != found.casefold()]
+    if len(left) < len(remote):
+        changes.append((("fallback", "remote"), left))
+    return changes
+
+
+def existing_name(configuration: Configuration, name: str) -> str | None:
+    """How the provider is spelled that is meant by this name."""
+    names = configuration.configured.entries()
+    return next((each for each in names if each.casefold() == name.casefold()), None)
+
+
+def _providers(configuration: Configuration) -> Mapping[str, Any]:
+    providers = configuration.sources.file.values.get("providers")
+    return providers if isinstance(providers, Mapping) else {}
+
+
+def _in_file(configuration: Configuration, name: str) -> Mapping[str, Any]:
+    entry = _providers(configuration).get(name)
+    return entry if isinstance(entry, Mapping) else {}
