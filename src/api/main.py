@@ -23,17 +23,22 @@ from api.routers import (
     routing,
     swap,
 )
+from api.routers import settings as settings_routes
 from api.settings import Settings
+from api.settings_sources import SettingsSources
 from api.wiring import open_services
 from core.version import VERSION
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The API. It opens nothing before its lifespan begins."""
+def create_app(settings: Settings, sources: SettingsSources | None = None) -> FastAPI:
+    """The API. It opens nothing before its lifespan begins.
+
+    `sources` say where the settings come from; without them they count as given.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, sources) as services:
             app.state.services = services
             yield
 
@@ -60,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         embeddings.router,
         flights.router,
         routing.router,
+        settings_routes.router,
     ):
         door.include_router(router)
     app.include_router(door)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.configuration import Configuration
 from core.agents import Agent
 from core.benchmarking import Benchmarks
 from core.downloads import Downloads
@@ -47,6 +48,7 @@ class Services:
     benchmarks: Benchmarks
     embeddings: EmbeddingService
     upkeep: Upkeep
+    configuration: Configuration
 
 
 def _services(request: Request) -> Services:

@@ -9,9 +9,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from api.configuration import Configuration
 from api.data_folder import claimed
+from api.log_level import set_log_level
 from api.services import Services
 from api.settings import Settings
+from api.settings_sources import SettingsSources
 from api.starter import EngineWithStarter
 from core.benchmarking import Benchmarks
 from core.builtin_agents import BUILTIN_AGENTS
@@ -50,7 +53,9 @@ DELETED_CHATS_KEPT_SECONDS = 30 * 24 * 3600
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncGenerator[Services]:
+async def open_services(
+    settings: Settings, sources: SettingsSources | None = None
+) -> AsyncGenerator[Services]:
     """Open what the app needs; close it in reverse order, whatever happens."""
     async with AsyncExitStack() as stack:
         stack.enter_context(claimed(settings.data_dir))
@@ -58,6 +63,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await store.mark_interrupted(reason="server_stopped")
         await _purge(store)
         jobs = JobService()
+        configuration = Configuration(settings, sources)
         engine = _engine(settings, jobs)
         standby = _standby(engine) if engine else None
         providers: list[Provider] = [_lmstudio(settings)]
@@ -84,7 +90,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         agents = {agent.id: agent for agent in BUILTIN_AGENTS}
         revisions = Revisions()
         recorder = FlightRecorder(store, store.flights, monitor, secrets=_secrets(settings, engine))
-        router = Router(library, learned, monitor, lambda: settings.preferences)
+        router = Router(library, learned, monitor, lambda: configuration.settings.preferences)
         turns = TurnService(store, library, jobs, agents, revisions, recorder, learned, router)
         for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
@@ -97,6 +103,15 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         downloads = _downloads(settings, hub, library, jobs, watch, monitor)
         upkeep = Upkeep(library, loads, planner, settings.upkeep)
         await stack.enter_async_context(_background(upkeep.run()))
+
+        async def changed(new: Settings) -> None:
+            recorder.keep_out(_secrets(new, engine))
+            upkeep.follow(new.upkeep)
+            hub.use_token(new.hf_token)
+            set_log_level(new.log_level)
+
+        configuration.on_change(changed)
+        await stack.enter_async_context(_background(configuration.run()))
         yield Services(
             store,
             jobs,
@@ -116,6 +131,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             Benchmarks(library, jobs, learned),
             EmbeddingService(library, jobs, store.vectors),
             upkeep,
+            configuration,
         )
 
 
@@ -144,8 +160,7 @@ def _lmstudio(settings: Settings) -> LMStudioProvider:
 
 def _secrets(settings: Settings, engine: EngineWithStarter | None) -> list[str]:
     """What must never be written down or given away."""
-    given = (settings.token, settings.lmstudio_token, settings.hf_token)
-    secrets = [token.get_secret_value() for token in given if token is not None]
+    secrets = [token.get_secret_value() for token in settings.secrets]
     return [*secrets, engine.token] if engine is not None else secrets
 
 
