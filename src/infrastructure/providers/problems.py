@@ -26,7 +26,7 @@ _OVERFLOW = re.compile(
 )
 _MEMORY = re.compile(
     r"insufficient system resources|guardrail|(not enough|out of|insufficient) (\w+ )?memory"
-    r"|requires approximately .{1,20} of memory|failed to allocate|overload your system",
+    r"|requires more (system )?memory|requires approximately .{1,20} of memory|failed to allocate|overload your system",
     re.IGNORECASE,
 )
 _LOAD = re.compile(r"failed to load|error loading model", re.IGNORECASE)
