@@ -16,7 +16,8 @@ from anyio import to_thread
 from api.data_folder import require_writable
 from api.security import SERVER_NAME
 from api.settings import BadSetting, Settings
-from api.wiring import lmstudio_diagnosis, open_probe, starter_model
+from api.wiring import open_probe, provider_diagnosis, starter_model
+from core.providers import ProviderConfig
 from core.value import Value
 
 State = Literal["ok", "note", "attention"]
@@ -24,13 +25,27 @@ State = Literal["ok", "note", "attention"]
 SUPPORTED: Final = ((3, 11), (3, 13))
 LITTLE_SPACE: Final = 2 * 1024**3
 IMPORT_SECONDS: Final = 60
+LMSTUDIO: Final = "lmstudio"
+PROVIDER: Final = "provider:"
+# As a person reads them: the ground first, then who answers.
+ORDER: Final = (
+    "python",
+    "data_folder",
+    "disk_space",
+    "port",
+    LMSTUDIO,
+    PROVIDER,
+    "engine",
+    "starter_model",
+    "gpu",
+)
 
 
 class Finding(Value):
     """One thing that was looked at."""
 
     code: str
-    """Stable, for programs: `python`, `data_folder`, `port`, `lmstudio`, `engine` …"""
+    """Stable, for programs: `python`, `data_folder`, `lmstudio`, `provider:work`, `engine` …"""
     title: str
     state: State
     message: str
@@ -38,7 +53,7 @@ class Finding(Value):
     command: str = ""
     """What to copy for that, as it is."""
     reason: str = ""
-    """For `lmstudio`: the diagnosis's own code, such as `not_running`."""
+    """For providers: the diagnosis's own code, such as `not_running`."""
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -48,24 +63,28 @@ async def examine(settings: Settings) -> list[Finding]:
         _data_folder,
         _disk_space,
         _port,
-        _lm_studio,
         _engine,
         _starter_model,
         _gpu,
     ]
-    findings = list(await asyncio.gather(*(look(settings) for look in looks)))
+    found = await asyncio.gather(
+        *(look(settings) for look in looks),
+        *(_provider(config) for config in settings.provider_configs()),
+    )
+    findings = sorted(found, key=lambda finding: ORDER.index(_place(finding)))
     return [_weighed(finding, findings, settings) for finding in findings]
 
 
 def _weighed(finding: Finding, findings: list[Finding], settings: Settings) -> Finding:
-    """Either LM Studio or the built-in engine is enough; only without both is the desk empty."""
+    """One that answers is enough; only without any provider and the engine is the desk empty."""
     if finding.state != "attention" or finding.code not in {"lmstudio", "engine", "starter_model"}:
         return finding
     well = {each.code for each in findings if each.state == "ok"}
-    if finding.code == "lmstudio":
-        covered = settings.embedded != "off" and "engine" in well
+    others = any(code == LMSTUDIO or code.startswith(PROVIDER) for code in well)
+    if finding.code == LMSTUDIO:
+        covered = others or (settings.embedded != "off" and "engine" in well)
     else:
-        covered = "lmstudio" in well or settings.embedded == "off"
+        covered = others or settings.embedded == "off"
     return finding.model_copy(update={"state": "note"}) if covered else finding
 
 
@@ -155,18 +174,23 @@ def _cannot_bind(host: str, port: int) -> int | None:
     return None
 
 
-async def _lm_studio(settings: Settings) -> Finding:
-    found = await lmstudio_diagnosis(settings)
+async def _provider(config: ProviderConfig) -> Finding:
+    found = await provider_diagnosis(config)
     well = found.state != "attention"  # without models it is the built-in engine that answers
+    mine = config.name == LMSTUDIO
     return Finding(
-        code="lmstudio",
-        title="LM Studio",
+        code=LMSTUDIO if mine else f"{PROVIDER}{config.name}",
+        title="LM Studio" if mine else f"Provider {config.name}",
         state="ok" if well else "attention",
         message=found.message if well else " ".join(filter(None, (found.message, found.evidence))),
         hint=found.hint,
         command=found.command,
         reason=found.code,
     )
+
+
+def _place(finding: Finding) -> str:
+    return PROVIDER if finding.code.startswith(PROVIDER) else finding.code
 
 
 async def _engine(settings: Settings) -> Finding:

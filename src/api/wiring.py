@@ -21,6 +21,7 @@ from core.builtin_agents import BUILTIN_AGENTS
 from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
 from core.embeddings import EmbeddingService
+from core.fleet import Fleet
 from core.jobs import JobService
 from core.learned import Learned
 from core.library import ModelLibrary
@@ -28,7 +29,8 @@ from core.load_settings import LoadSettings
 from core.loads import Loads
 from core.monitor import HardwareMonitor
 from core.planner import Planner
-from core.ports import ChatStore, HardwareProbe, Provider
+from core.ports import ChatStore, HardwareProbe
+from core.providers import ProviderConfig
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
@@ -42,10 +44,10 @@ from infrastructure.engine.starter import KEY as STARTER
 from infrastructure.engine.starter import fetch_starter, starter_path
 from infrastructure.hardware import MachineProbe
 from infrastructure.hub import HubClient, HubFolder, HubLookup
+from infrastructure.providers.kinds import build
 from infrastructure.providers.lmstudio import LMStudioProvider
 from infrastructure.storage import open_store, sqlite_url
 
-LMSTUDIO = "lmstudio"
 EMBEDDED = "embedded"
 # The page and the API come up without the first look if a provider is slow to answer.
 FIRST_LOOK_SECONDS = 1.0
@@ -66,11 +68,6 @@ async def open_services(
         configuration = Configuration(settings, sources)
         engine = _engine(settings, jobs)
         standby = _standby(engine) if engine else None
-        providers: list[Provider] = [_lmstudio(settings)]
-        if standby is not None:
-            providers.append(standby)
-        for provider in providers:
-            stack.push_async_callback(provider.aclose)
         hub = HubClient(settings.hf_endpoint, token=settings.hf_token)
         stack.push_async_callback(hub.aclose)
         monitor = HardwareMonitor(open_probe(settings.data_dir))
@@ -82,7 +79,13 @@ async def open_services(
         stack.push_async_callback(loads.aclose)
         load_settings = LoadSettings(store.load_settings)
         await load_settings.open()
-        library = ModelLibrary(providers, jobs, loads, load_settings)
+        library = ModelLibrary((), jobs, loads, load_settings)
+        fleet = Fleet(library, build)
+        stack.push_async_callback(fleet.aclose)
+        await fleet.become(settings.provider_configs())
+        if standby is not None:
+            library.add(standby)
+            stack.push_async_callback(standby.aclose)
         if engine is not None:
             engine.library = library
         stack.push_async_callback(library.aclose)
@@ -105,6 +108,8 @@ async def open_services(
         await stack.enter_async_context(_background(upkeep.run()))
 
         async def changed(new: Settings) -> None:
+            await fleet.become(new.provider_configs())
+            watch.hurry()
             recorder.keep_out(_secrets(new, engine))
             upkeep.follow(new.upkeep)
             hub.use_token(new.hf_token)
@@ -145,17 +150,13 @@ def starter_model(data_dir: Path) -> Path | None:
     return starter_path(data_dir)
 
 
-async def lmstudio_diagnosis(settings: Settings) -> Diagnosis:
-    """What is the matter with LM Studio at the configured address."""
-    provider = _lmstudio(settings)
+async def provider_diagnosis(config: ProviderConfig) -> Diagnosis:
+    """What is the matter with the way to this provider."""
+    provider = build(config)
     try:
         return await diagnosed(provider)
     finally:
         await provider.aclose()
-
-
-def _lmstudio(settings: Settings) -> LMStudioProvider:
-    return LMStudioProvider(LMSTUDIO, settings.lmstudio_url, token=settings.lmstudio_token)
 
 
 def _secrets(settings: Settings, engine: EngineWithStarter | None) -> list[str]:

@@ -55,6 +55,10 @@ class ProviderWatch:
         if idle:
             self._wanted.set()
 
+    def hurry(self) -> None:
+        """Look now: the providers are others."""
+        self._wanted.set()
+
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
