@@ -104,7 +104,10 @@ def provider_errors(who: str, *, url: str, hint: str = "") -> Generator[None]:
             f"{who} closed the connection before its answer was complete.", hint=hint
         ) from error
     except (aiohttp.ClientError, ValueError) as error:
-        raise NotHttp(f"What answers at {url} does not speak HTTP.") from error
+        raise NotHttp(
+            f"What answers at {url} does not speak HTTP.",
+            hint="Correct the address: another program listens there.",
+        ) from error
 
 
 class ServerError(NamedTuple):

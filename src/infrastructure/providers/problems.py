@@ -58,7 +58,10 @@ def reply_problem(reply: Reply, wording: Wording) -> DeskError:
         found = _by_text(reply.error or ServerError(""), quoted(reply.text), wording)
         return found or busy(reply, wording)
     if reply.status >= 500 and (reply.is_html or reply.error is None or not reply.error.text):
-        return ProviderFailed(f"{wording.who} broke down over the request ({reply.status}).")
+        return ProviderFailed(
+            f"{wording.who} broke down over the request ({reply.status}).",
+            hint=f"Look at {wording.it}'s log, or restart it.",
+        )
     if reply.is_html or reply.error is None:
         return ProviderProtocolError(
             f"{wording.who} sent something that is not an API answer.",
@@ -93,7 +96,10 @@ def problem(error: ServerError, wording: Wording, *, status: int = 200) -> DeskE
     if status in _BUSY:
         return ProviderBusy(f"{wording.who} is busy{answered}: {said}", hint=WAIT)
     if status >= 500 and status != NOT_IMPLEMENTED:
-        return ProviderFailed(f"{wording.who} broke down over the request{answered}: {said}")
+        return ProviderFailed(
+            f"{wording.who} broke down over the request{answered}: {said}",
+            hint=f"Look at {wording.it}'s log, or restart it.",
+        )
     return ProviderRejected(f"{wording.who} refused the request{answered}: {said}")
 
 
