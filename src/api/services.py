@@ -20,6 +20,7 @@ from core.ports import ChatStore
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
+from core.similar import SimilarChats
 from core.swap import Swaps
 from core.turns import TurnService
 from core.upkeep import Upkeep
@@ -47,6 +48,7 @@ class Services:
     router: Router
     benchmarks: Benchmarks
     embeddings: EmbeddingService
+    similar: SimilarChats
     upkeep: Upkeep
     configuration: Configuration
 

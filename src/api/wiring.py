@@ -34,6 +34,7 @@ from core.providers import ProviderConfig
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
+from core.similar import SimilarChats
 from core.standby import LoadingProvider, StandbyProvider
 from core.swap import Swaps
 from core.turns import TurnService
@@ -117,6 +118,9 @@ async def open_services(
 
         configuration.on_change(changed)
         await stack.enter_async_context(_background(configuration.run()))
+        embeddings = EmbeddingService(library, jobs, store.vectors)
+        similar = SimilarChats(store, store.message_index, embeddings, jobs, revisions)
+        await stack.enter_async_context(_background(similar.run()))
         yield Services(
             store,
             jobs,
@@ -134,7 +138,8 @@ async def open_services(
             learned,
             router,
             Benchmarks(library, jobs, learned),
-            EmbeddingService(library, jobs, store.vectors),
+            embeddings,
+            similar,
             upkeep,
             configuration,
         )

@@ -7,6 +7,8 @@ from core.models import ProcessingStatus
 from core.value import Value
 
 MessageStatus = Literal["done", "writing", "stopped", "failed", "interrupted"]
+SearchMode = Literal["auto", "text", "semantic"]
+UsedMode = Literal["text", "semantic"]
 StopState = Literal["idle", "busy", "unknown"]
 
 
@@ -136,6 +138,8 @@ class Chat(Value):
     """The turn being written, if any."""
     snippet: str | None = None
     """The place a search matched."""
+    score: float | None = None
+    """How similar its best message is to what was searched for, at most 1; None by words alone."""
 
 
 class ChatPage(Value):
@@ -144,6 +148,10 @@ class ChatPage(Value):
     chats: tuple[Chat, ...]
     total: int
     next_offset: int | None = None
+    mode_used: UsedMode | None = None
+    """How it was searched; None when nothing was searched for."""
+    searched_with: str | None = None
+    """Full name of the model that understood the query."""
 
 
 class Conversation(Value):

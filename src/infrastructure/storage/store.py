@@ -16,25 +16,16 @@ from core.errors import ChatNotFound
 from infrastructure.storage import tree
 from infrastructure.storage.faults import storage_faults
 from infrastructure.storage.flights import SqlFlights
+from infrastructure.storage.listing import IS_WRITING, RUNNING_JOB
 from infrastructure.storage.load_history import SqlLoadHistory
 from infrastructure.storage.load_settings import SqlLoadSettings
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
 from infrastructure.storage.schema import chats, messages
 from infrastructure.storage.search import matching, snippets, words_of
+from infrastructure.storage.similar import SqlMessageIndex
 from infrastructure.storage.speeds import SqlSpeeds
 from infrastructure.storage.texts import TextWriter
 from infrastructure.storage.vectors import SqlVectors
-
-# Written out, not bound: only then does SQLite use the index of unfinished messages.
-_IS_WRITING = messages.c.status == literal("writing", literal_execute=True)
-_RUNNING_JOB = (
-    select(messages.c.job_id)
-    .where(messages.c.chat_id == chats.c.id, _IS_WRITING)
-    .order_by(messages.c.seq.desc())
-    .limit(1)
-    .scalar_subquery()
-    .label("running_job_id")
-)
 
 
 class SqlChatStore:
@@ -54,6 +45,8 @@ class SqlChatStore:
         """How fast models were, in the same file."""
         self.vectors = SqlVectors(engine, self._lock)
         """Vectors of texts, in the same file."""
+        self.message_index = SqlMessageIndex(engine, self._lock)
+        """What was said as vectors, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 
@@ -70,7 +63,7 @@ class SqlChatStore:
             created_at=now,
             updated_at=now,
         )
-        columns = chat.model_dump(mode="json", exclude={"running_job_id", "snippet"})
+        columns = chat.model_dump(mode="json", exclude={"running_job_id", "snippet", "score"})
         async with self._writing() as connection:
             await connection.execute(insert(chats).values(columns))
         return chat
@@ -94,7 +87,7 @@ class SqlChatStore:
             .subquery("page")
         )
         listed = (
-            select(chats, _RUNNING_JOB, page.c.total)
+            select(chats, RUNNING_JOB, page.c.total)
             .join(page, page.c.seq == chats.c.seq)
             .order_by(*newest)
         )
@@ -243,7 +236,7 @@ class SqlChatStore:
         async with self._writing() as connection:
             return _changed(
                 await connection.execute(
-                    update(messages).where(_IS_WRITING).values(status="interrupted", reason=reason)
+                    update(messages).where(IS_WRITING).values(status="interrupted", reason=reason)
                 )
             )
 
@@ -279,7 +272,7 @@ class SqlChatStore:
 
 
 async def _chat(connection: AsyncConnection, chat_id: str) -> Chat:
-    found: Select[Any] = select(chats, _RUNNING_JOB).where(
+    found: Select[Any] = select(chats, RUNNING_JOB).where(
         chats.c.id == chat_id, chats.c.deleted_at.is_(None)
     )
     row = (await connection.execute(found)).mappings().first()
