@@ -14,6 +14,9 @@ from contextlib import asynccontextmanager
 from benchmarks import machine, processes
 from core.jobs import JobService
 from core.library import ModelLibrary
+from core.router import Router
+from core.routing import Need
+from core.tasks import guess_task
 from infrastructure.providers.lmstudio import LMStudioProvider
 from tests.sockets import free_port
 
@@ -22,6 +25,12 @@ LOOKUPS = 2000
 FIRST_LOOKS = 15
 CACHED_TARGET_MS = 0.1
 FIRST_TARGET_MS = 200.0
+MANY_PROVIDERS, MANY_MODELS = 50, 100
+MANY_TARGET_MS = 1000.0
+SEARCH_TARGET_MS = 20.0
+ROUTE_TARGET_MS = 5.0
+SEARCHES = 40
+QUESTION = "Write a Python function that merges overlapping intervals, with tests. " * 20
 
 
 @asynccontextmanager
@@ -73,6 +82,37 @@ async def first(**providers: str) -> list[float]:
     return taken
 
 
+async def many(url: str) -> None:
+    """Fifty providers of a hundred models: the first look, a name, words, and a route through all."""
+    taken = []
+    for _ in range(5):
+        async with library(**{f"p{n}": url for n in range(MANY_PROVIDERS)}) as models:
+            started = time.perf_counter()
+            await models.resolve(f"p49:{(await models.models())[-1].id}")
+            taken.append((time.perf_counter() - started) * 1000)
+            await models.refresh(max_age=60)
+            found = len(await models.models())
+            assert found == MANY_PROVIDERS * MANY_MODELS, found
+    show("validate a name, nothing known yet", taken, MANY_TARGET_MS)
+    async with library(**{f"p{n}": url for n in range(MANY_PROVIDERS)}) as models:
+        await models.refresh(max_age=60)
+        last = (await models.models())[-1]
+        show("validate it again", await timed(lambda: models.resolve(last.full_name), 500), 0.1)
+        for words in ("qwen 4b", "p49 q4_k_m", "nothing of this name", ""):
+            name = f"search for {words!r}"
+            taken = await timed(lambda words=words: models.search(words), SEARCHES)  # type: ignore[misc]
+            show(name, taken, SEARCH_TARGET_MS)
+        show("task of a request", await timed(_guess, 500), ROUTE_TARGET_MS)
+        router = Router(models)
+        need = Need(text=QUESTION, tokens=1000)
+        taken = await timed(lambda: router.route("auto", need), SEARCHES)
+        show("route `auto` through all of them", taken, 200.0)
+
+
+async def _guess() -> None:
+    guess_task(QUESTION)
+
+
 def show(name: str, taken: list[float], target: float) -> None:
     middle, worst = machine.median(taken), machine.percentile(taken, 0.99)
     verdict = "ok" if middle < target else "TOO SLOW"
@@ -102,8 +142,17 @@ async def measure(url: str, other: str) -> None:
         )
 
 
+async def measure_many(url: str) -> None:
+    print(
+        f"\n{MANY_PROVIDERS} providers × {MANY_MODELS} models{'':20} {'p50 ms':>9} {'worst ms':>9} {'target':>9}"
+    )
+    await many(url)
+
+
 def main() -> None:
     print(machine.header("looking models up"))
+    with processes.upstream(models=MANY_MODELS) as one:
+        asyncio.run(measure_many(one.url))
     with processes.upstream(models=MODELS) as one, processes.upstream(models=MODELS) as two:
         asyncio.run(measure(one.url, two.url))
 

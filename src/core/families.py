@@ -3,9 +3,9 @@
 import math
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from core.models import ModelInfo
-from core.value import Value
 
 _CODER = re.compile(r"code|coder|devstral|starcoder|codestral|swe-")
 _THINKER = re.compile(r"(?:^|[-_/.])r1\b|qwq|think|reason|magistral|gpt-oss|\bo[134](?:-|$)|qwen3")
@@ -22,7 +22,11 @@ _BASE = re.compile(r"[-_](?:base|pt)\b")
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)\s?([bm])(?![a-z])", re.IGNORECASE)
 
 
-class Traits(Value):
+# More models than any list has.
+NAMES_KEPT = 20_000
+
+
+class Traits(NamedTuple):
     """What a name suggests."""
 
     coder: bool = False
@@ -34,7 +38,7 @@ class Traits(Value):
     """Not made for conversations."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=NAMES_KEPT)
 def traits(model_id: str) -> Traits:
     """From the id alone."""
     name = model_id.casefold()
@@ -62,12 +66,17 @@ def has_tools(model: ModelInfo) -> bool:
 
 def billions(model: ModelInfo) -> float | None:
     """Parameters, from what the provider says, the name, or the file's size."""
-    for text in (model.parameters, model.id):
+    return _billions(model.parameters, model.id, model.size_bytes)
+
+
+@lru_cache(maxsize=NAMES_KEPT)
+def _billions(parameters: str | None, model_id: str, size_bytes: int | None) -> float | None:
+    for text in (parameters, model_id):
         if text and (found := _SIZE.search(text)):
             count = float(found[2]) * (int(found[1]) if found[1] else 1)
             return count / 1000 if found[3].casefold() == "m" else count
-    if model.size_bytes:
-        return model.size_bytes / 0.6e9  # about five bits a weight, as most files have
+    if size_bytes:
+        return size_bytes / 0.6e9  # about five bits a weight, as most files have
     return None
 
 

@@ -62,6 +62,7 @@ class Registry:
         self._moves = 0
         self._index = NameIndex((), ())
         self._found = SearchIndex(())
+        self._default: ModelInfo | None = None
         self._index_mark: tuple[object, ...] = ()
         self._hot = Hot()
         self.on_listed: Callable[[Iterable[ModelInfo]], None] | None = None
@@ -181,14 +182,9 @@ class Registry:
 
         Somebody else's computer is never chosen by itself.
         """
-        chatty = [
-            model
-            for model in await self.models()
-            if model.kind == "llm"
-            and model.stale_since is None
-            and not self.config(model.provider).remote
-        ]
-        return next((model for model in chatty if model.loaded), next(iter(chatty), None))
+        await self._refresh(LIST_MAX_AGE)
+        self._indexed()
+        return self._default
 
     async def refresh(self, *, max_age: float) -> None:
         """Ask every provider whose list is older than this. For the background watch."""
@@ -271,7 +267,18 @@ class Registry:
             models = [self._as_moving(model) for model in listed]
             self._index, self._index_mark = NameIndex(models, self._shelves), mark
             self._found = SearchIndex(models)
+            self._default = self._first_choice(models)
         return self._index
+
+    def _first_choice(self, models: Sequence[ModelInfo]) -> ModelInfo | None:
+        chatty = [
+            model
+            for model in models
+            if model.kind == "llm"
+            and model.stale_since is None
+            and not self._shelves[model.provider].config.remote
+        ]
+        return next((model for model in chatty if model.loaded), next(iter(chatty), None))
 
     def _as_moving(self, model: ModelInfo) -> ModelInfo:
         state = self._moving.get(model.full_name)

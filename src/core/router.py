@@ -10,22 +10,26 @@ from core.models import ModelInfo
 from core.monitor import HardwareMonitor
 from core.preferences import AUTO, ModelPreferences, Task
 from core.routing import (
-    Candidate,
     Here,
     Machine,
     Need,
     PassedOver,
     Route,
     RouteKind,
+    Weighed,
     rank_in,
     refusal,
-    scored,
+    weighed,
 )
 from core.speeds import Speed
 from core.tasks import TaskGuess, guess_task
 
 # Beyond these a chain is no help: each failure costs the person seconds.
 CHAIN_LENGTH = 4
+# Of those passed over nobody reads more.
+TOLD = 50
+ASKED_FOR = "asked for"
+NOT_ALLOWED = "on somebody else's computer, which the settings do not allow"
 
 
 class SpeedTeller(Protocol):
@@ -90,74 +94,78 @@ class Router:
 
     def _chosen(self, models: tuple[ModelInfo, ...], need: Need, guess: TaskGuess) -> Route:
         candidates, passed = self._weighed(models, need, guess.task)
-        local = [c for c in candidates if not self._remote(c.model)]
-        remote = [c for c in candidates if self._remote(c.model)]
         allowed = self._preferences().remote_fallback
-        passed += [
-            PassedOver(
-                model_id=c.model_id,
-                reason="on somebody else's computer, which the settings do not allow",
-            )
-            for c in remote
-            if c.model.provider not in allowed
+        local = [each for each in candidates if not self._remote(each.model)]
+        remote = [each for each in candidates if self._remote(each.model)]
+        chain = [
+            *local[:CHAIN_LENGTH],
+            *[each for each in remote if each.model.provider in allowed][:CHAIN_LENGTH],
         ]
-        remote = [c for c in remote if c.model.provider in allowed]
-        chain = _best(local) + _best(remote)
+        closed = [
+            (each.model, NOT_ALLOWED) for each in remote if each.model.provider not in allowed
+        ]
+        passed = [*passed, *closed]
         if not chain:
             raise _nothing_fits(need, passed)
-        passed += [
-            PassedOver(model_id=c.model_id, reason=f"{c.score:g} points, {chain[0].score:g} lead")
-            for c in candidates
-            if c not in chain and c not in remote
+        behind = [
+            (each.model, f"{each.score:g} points, {chain[0].score:g} lead")
+            for each in local[CHAIN_LENGTH : CHAIN_LENGTH + TOLD]
         ]
-        return self._route(AUTO, "auto", guess, chain, passed)
+        return self._route(AUTO, "auto", guess, chain, [*passed, *behind])
 
     async def _asked_for(self, asked: str, need: Need, guess: TaskGuess) -> Route:
         """The model asked for, then those that the agent or the preferences name for its failure."""
         trouble: DeskError | None = None
-        first: list[Candidate] = []
+        first: list[Weighed] = []
         try:
             model = await self._library.resolve(asked)
-            first = [Candidate(model=model, score=0.0, reasons=("asked for",))]
+            first = [Weighed(model, 0.0, [])]
         except ModelNotFound:
             raise
         except ProviderError as error:
             trouble = error
-        others, passed = self._weighed(self._library.listed(), need, guess.task)
         wanted = (*need.alternatives, *self._preferences().by_task.get(guess.task, ()))
         allowed = self._preferences().remote_fallback
-        named = [
-            c
-            for c in others
-            if (rank_in(wanted, c.model) is not None and not self._remote(c.model))
-            or c.model.provider in allowed
-        ]
-        named.sort(key=lambda c: (self._remote(c.model), _rank(wanted, c)))
-        taken = {c.model_id for c in first}
-        chain = [*first, *(c for c in named if c.model_id not in taken)][:CHAIN_LENGTH]
+        named: list[Weighed] = []
+        passed: list[tuple[ModelInfo, str]] = []
+        if wanted or allowed:
+            others, passed = self._weighed(self._library.listed(), need, guess.task)
+            named = [
+                each
+                for each in others
+                if (rank_in(wanted, each.model) is not None and not self._remote(each.model))
+                or each.model.provider in allowed
+            ]
+            named.sort(key=lambda each: (self._remote(each.model), _rank(wanted, each)))
+        taken = {each.model.full_name for each in first}
+        chain = [*first, *(c for c in named if c.model.full_name not in taken)][:CHAIN_LENGTH]
         if not chain and trouble is not None:
             raise trouble
+        route = self._route(asked, "asked", guess, chain, passed if trouble else [])
         if trouble is not None:
-            passed = [PassedOver(model_id=asked, reason=trouble.message), *passed]
-        return self._route(asked, "asked", guess, chain, passed if trouble else [])
+            gone = PassedOver(model_id=asked, reason=trouble.message)
+            return route.model_copy(update={"passed_over": (gone, *route.passed_over)})
+        asked_for = route.candidates[0].model_copy(update={"reasons": (ASKED_FOR,)})
+        return route.model_copy(update={"candidates": (asked_for, *route.candidates[1:])})
 
     def _weighed(
         self, models: tuple[ModelInfo, ...], need: Need, task: Task
-    ) -> tuple[list[Candidate], list[PassedOver]]:
-        """All that may answer, best first, and those that must not."""
+    ) -> tuple[list[Weighed], list[tuple[ModelInfo, str]]]:
+        """All that may answer, best first, and those that must not, with the reason."""
         machine = self._machine()
         wanted = (*need.alternatives, *self._preferences().by_task.get(task, ()))
-        candidates: list[Candidate] = []
-        passed: list[PassedOver] = []
+        candidates: list[Weighed] = []
+        passed: list[tuple[ModelInfo, str]] = []
         for model in models:
+            if model.kind != "llm":
+                continue
             here = self._here(model)
             reason = refusal(model, need, machine, here) or self._resting(model)
             if reason is not None:
-                if model.kind == "llm":
-                    passed.append(PassedOver(model_id=model.full_name, reason=reason))
+                passed.append((model, reason))
                 continue
             candidates.append(
-                scored(
+                weighed(
                     model,
                     task,
                     preferred=wanted,
@@ -166,7 +174,8 @@ class Router:
                     remote=self._remote(model),
                 )
             )
-        return sorted(candidates, key=lambda c: (-c.score, c.model_id)), passed
+        candidates.sort(key=lambda each: (-each.score, each.model.full_name))
+        return candidates, passed
 
     def _here(self, model: ModelInfo) -> Here:
         line = self._library.gate(model.provider).line
@@ -199,29 +208,28 @@ class Router:
         asked: str,
         kind: RouteKind,
         guess: TaskGuess,
-        chain: list[Candidate],
-        passed: list[PassedOver],
+        chain: list[Weighed],
+        passed: list[tuple[ModelInfo, str]],
     ) -> Route:
         return Route(
             asked=asked,
             kind=kind,
             task=guess.task,
             task_reasons=guess.reasons,
-            candidates=tuple(chain),
-            passed_over=tuple(passed),
+            candidates=tuple(each.candidate() for each in chain),
+            passed_over=tuple(
+                PassedOver(model_id=model.full_name, reason=reason)
+                for model, reason in passed[:TOLD]
+            ),
         )
 
 
-def _best(candidates: list[Candidate]) -> list[Candidate]:
-    return candidates[:CHAIN_LENGTH]
+def _rank(wanted: tuple[str, ...], each: Weighed) -> tuple[float, float]:
+    rank = rank_in(wanted, each.model)
+    return (float("inf") if rank is None else rank, -each.score)
 
 
-def _rank(wanted: tuple[str, ...], candidate: Candidate) -> tuple[float, float]:
-    rank = rank_in(wanted, candidate.model)
-    return (float("inf") if rank is None else rank, -candidate.score)
-
-
-def _nothing_fits(need: Need, passed: list[PassedOver]) -> DeskError:
+def _nothing_fits(need: Need, passed: list[tuple[ModelInfo, str]]) -> DeskError:
     if not passed:
         return ModelNotFound(
             "There is no model to answer with.",
@@ -232,7 +240,7 @@ def _nothing_fits(need: Need, passed: list[PassedOver]) -> DeskError:
         *(["uses tools"] if need.tools else []),
         *([f"holds {need.tokens:,} tokens"] if need.tokens else []),
     ]
-    listed = "; ".join(f"{each.model_id}: {each.reason}" for each in passed[:5])
+    listed = "; ".join(f"{model.full_name}: {reason}" for model, reason in passed[:5])
     return NoModelFits(
         f"No model here {' and '.join(wants)}." if wants else "No model here can answer this.",
         hint=f"Passed over: {listed}.",

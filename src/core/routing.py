@@ -1,6 +1,6 @@
 """Which model a request goes to: what there is, what it is worth for this, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
@@ -107,7 +107,22 @@ def refusal(model: ModelInfo, need: Need, machine: Machine, here: Here) -> str |
     return None
 
 
-def scored(
+class Weighed(NamedTuple):
+    """A model's worth, not yet in words: most are never shown."""
+
+    model: ModelInfo
+    score: float
+    points: list[tuple[float, str]]
+
+    def candidate(self) -> Candidate:
+        return Candidate(
+            model=self.model,
+            score=self.score,
+            reasons=tuple(f"{why} ({value:+.0f})" for value, why in self.points if round(value)),
+        )
+
+
+def weighed(
     model: ModelInfo,
     task: Task,
     *,
@@ -115,7 +130,7 @@ def scored(
     machine: Machine,
     here: Here,
     remote: bool,
-) -> Candidate:
+) -> Weighed:
     """The model's worth for this task, here and now."""
     points: list[tuple[float, str]] = []
     if (rank := rank_in(preferred, model)) is not None:
@@ -126,16 +141,13 @@ def scored(
     points += _by_state(model, machine, here)
     if remote:
         points.append((-30.0, "on somebody else's computer"))
-    counted = [(value, why) for value, why in points if round(value)]
-    return Candidate(
-        model=model,
-        score=round(sum(value for value, _ in points), 1),
-        reasons=tuple(f"{why} ({value:+.0f})" for value, why in counted),
-    )
+    return Weighed(model, round(sum(value for value, _ in points), 1), points)
 
 
-def rank_in(wanted: Iterable[str], model: ModelInfo) -> int | None:
+def rank_in(wanted: Collection[str], model: ModelInfo) -> int | None:
     """The place of the first name or pattern that means this model; 0 is the best."""
+    if not wanted:
+        return None
     names = [name.casefold() for name in (model.full_name, model.id, model.name)]
     for rank, pattern in enumerate(wanted):
         if any(fnmatchcase(name, pattern.casefold()) for name in names):

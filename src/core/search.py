@@ -9,7 +9,8 @@ class SearchIndex:
     """Models with their words, read once for many searches."""
 
     def __init__(self, models: Iterable[ModelInfo]) -> None:
-        self._models = tuple(models)
+        # In the order of their names: what ranks alike then comes out in it.
+        self._models = sorted(models, key=lambda model: model.full_name)
         self._texts: list[tuple[str, str]] = []
 
     def matching(self, query: str) -> list[ModelInfo]:
@@ -20,9 +21,10 @@ class SearchIndex:
         ranked = []
         for model, (name, text) in zip(self._models, self._texts, strict=True):
             if all(word in text for word in words):
-                rank = sum(word in name for word in words) + 0.5 * model.loaded
-                ranked.append((-rank, model.full_name, model))
-        return [model for _, _, model in sorted(ranked, key=lambda entry: entry[:2])]
+                rank = sum(word in name for word in words) + 0.5 * bool(model.instances)
+                ranked.append((rank, model))
+        ranked.sort(key=lambda entry: -entry[0])
+        return [model for _, model in ranked]
 
 
 def matching(models: Iterable[ModelInfo], query: str) -> list[ModelInfo]:

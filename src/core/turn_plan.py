@@ -11,7 +11,7 @@ from core.errors import AgentNotFound, BadParameter, MessageEmpty, MessageTooLon
 from core.models import ModelInfo
 from core.ports import ChatStore
 from core.preferences import AUTO
-from core.router import Router
+from core.router import ASKED_FOR, Router
 from core.routing import Need, Route, tokens_in
 from core.value import Value
 
@@ -55,7 +55,7 @@ class TurnPlan:
         if self.route.kind == "auto":
             return AUTO
         first = self.route.candidates[0]
-        return first.model_id if "asked for" in first.reasons else self.route.asked
+        return first.model_id if ASKED_FOR in first.reasons else self.route.asked
 
     def note(self) -> RouteNote | None:
         """How the first model was chosen; None where the person chose it."""
