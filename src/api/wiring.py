@@ -25,6 +25,7 @@ from core.fleet import Fleet
 from core.jobs import JobService
 from core.learned import Learned
 from core.library import ModelLibrary
+from core.likeness import Likeness
 from core.load_settings import LoadSettings
 from core.loads import Loads
 from core.monitor import HardwareMonitor
@@ -94,7 +95,16 @@ async def open_services(
         agents = {agent.id: agent for agent in BUILTIN_AGENTS}
         revisions = Revisions()
         recorder = FlightRecorder(store, store.flights, monitor, secrets=_secrets(settings, engine))
-        router = Router(library, learned, monitor, lambda: configuration.settings.preferences)
+        embeddings = EmbeddingService(library, jobs, store.vectors)
+        likeness = Likeness(embeddings)
+        stack.push_async_callback(likeness.aclose)
+        router = Router(
+            library,
+            learned,
+            monitor,
+            lambda: configuration.settings.preferences,
+            likeness=likeness,
+        )
         turns = TurnService(store, library, jobs, agents, revisions, recorder, learned, router)
         for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
@@ -118,7 +128,6 @@ async def open_services(
 
         configuration.on_change(changed)
         await stack.enter_async_context(_background(configuration.run()))
-        embeddings = EmbeddingService(library, jobs, store.vectors)
         similar = SimilarChats(store, store.message_index, embeddings, jobs, revisions)
         await stack.enter_async_context(_background(similar.run()))
         yield Services(
