@@ -127,7 +127,11 @@ def _add_chats(router: APIRouter, client: DeskClient) -> None:
         page = await client.chats(query=q, limit=limit, offset=offset)
         now = time.time()
         return {
-            "chats": [chat_view(chat, now=now, utc_offset=utc_offset) for chat in page.chats],
+            "chats": [
+                chat_view(chat, now=now, utc_offset=utc_offset, mode_used=page.mode_used)
+                for chat in page.chats
+            ],
+            "how": wording.searched(page),
             "total": page.total,
             "next_offset": page.next_offset,
         }
@@ -182,12 +186,16 @@ async def start_turn(client: DeskClient, asked: TurnAsked) -> dict[str, Any]:
     return {"chat_id": chat_id, **started.model_dump()}
 
 
-def chat_view(chat: Chat, *, now: float, utc_offset: int) -> dict[str, Any]:
-    """A row of the sidebar."""
+def chat_view(
+    chat: Chat, *, now: float, utc_offset: int, mode_used: str | None = None
+) -> dict[str, Any]:
+    """A row of the sidebar: under its day, or under how a search found it."""
+    day = wording.day_group(chat.updated_at, now=now, utc_offset_minutes=utc_offset)
+    found = "With these words" if chat.score is None else "Similar in meaning"
     return {
         "id": chat.id,
         "title": chat.title or "New chat",
-        "group": wording.day_group(chat.updated_at, now=now, utc_offset_minutes=utc_offset),
+        "group": found if mode_used == "semantic" else day,
         "running": chat.running_job_id is not None,
         "snippet": chat.snippet,
     }

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from core.chats import Message, ModelTruth, StopProof
+from core.chats import ChatPage, Message, ModelTruth, StopProof
 from core.hardware import Gpu
 from core.jobs import JobInfo
 from core.memory_map import Program
@@ -199,6 +199,14 @@ def day_group(at: float, *, now: float, utc_offset_minutes: int) -> str:
     if age <= 30:
         return "Previous 30 days"
     return f"{day:%B %Y}"
+
+
+def searched(page: ChatPage) -> str:
+    """How a search was made; empty when nothing was searched for."""
+    if page.mode_used == "semantic" and page.searched_with:
+        model = short_model(page.searched_with.partition(":")[2])
+        return f"By words and by meaning, with {model}"
+    return "By words" if page.mode_used == "text" else ""
 
 
 def ending(message: Message) -> str | None:

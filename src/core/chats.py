@@ -139,7 +139,7 @@ class Chat(Value):
     snippet: str | None = None
     """The place a search matched."""
     score: float | None = None
-    """How similar its best message is to what was searched for, at most 1; None by words alone."""
+    """How similar its best message is to what was searched for, at most 1; None where the words match."""
 
 
 class ChatPage(Value):

@@ -86,15 +86,12 @@ class SimilarChats:
     ) -> ChatPage:
         """Those with the words, then those that only mean the same."""
         page = await self._store.list_chats(query=query, limit=offset + limit, offset=0)
-        scores = {chat.id: chat.score for chat in similar}
-        exact = [chat.model_copy(update={"score": scores.get(chat.id)}) for chat in page.chats]
-        # A page that is full of the words alone may leave some of those below unseen here.
-        seen = {chat.id for chat in exact}
-        more = [chat for chat in similar if chat.id not in seen]
-        if page.total > len(exact):
-            more = []
+        exact = {chat.id for chat in page.chats}
+        # With more of these than fit, whoever pages on to their end gets the others.
+        whole = page.total == len(exact)
+        more = [chat for chat in similar if chat.id not in exact] if whole else []
         total = page.total + len(more)
-        return _page([*exact, *more], model, total, limit=limit, offset=offset)
+        return _page([*page.chats, *more], model, total, limit=limit, offset=offset)
 
     async def _similar(self, model: ModelInfo, words: str, *, strict: bool) -> list[Chat] | None:
         """The most similar first; None where the words alone have to do."""

@@ -71,7 +71,7 @@ function paint() {
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   const focused = document.activeElement?.closest?.('#chat-list li')?.dataset.id;
-  const parts = [];
+  const parts = page.q && page.how ? [h('p', { class: 'how', role: 'status' }, page.how)] : [];
   let group = null;
   let items = null;
   for (const chat of page.chats) {
