@@ -85,7 +85,19 @@ async def raw_server(
 ) -> AsyncGenerator[str]:
     """A socket server that gets each request's head; what it writes goes out as it is."""
 
+    handlers: set[asyncio.Task[None]] = set()
+
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        handlers.add(me)
+        try:
+            await answered(reader, writer)
+        finally:
+            handlers.discard(me)
+            writer.transport.abort()
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -94,13 +106,19 @@ async def raw_server(
                 await handle(head, writer)
                 if writer.is_closing():
                     break
-        writer.close()
+        with suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        # Like a process that ends: what is open breaks off.
+        for handler in list(handlers):
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
 
 
 class Passage:

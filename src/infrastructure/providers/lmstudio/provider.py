@@ -103,7 +103,7 @@ class LMStudioProvider:
         return stream_chat(self._server, request, self._server.wording, extras=extras)
 
     async def forward(self, path: str, body: bytes) -> RawAnswer:
-        return await self._server.open(path, body)
+        return await self._server.forward(path, body)
 
     async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
         return await embed(self._server, model_id, texts, refuse=self._refusal)

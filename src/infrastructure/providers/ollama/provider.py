@@ -15,7 +15,7 @@ from infrastructure.providers.health import HEALTH_SECONDS, Place, check_health
 from infrastructure.providers.ollama.catalog import Catalog
 from infrastructure.providers.ollama.chat import stream_chat
 from infrastructure.providers.ollama.loading import Loading
-from infrastructure.providers.ollama.pull import pull
+from infrastructure.providers.ollama.pull import library_name, pull
 from infrastructure.providers.openai.embedding import EMBEDDING_SECONDS
 from infrastructure.providers.problems import reply_problem
 from infrastructure.providers.server import HttpServer
@@ -76,7 +76,7 @@ class OllamaProvider:
 
     async def forward(self, path: str, body: bytes) -> RawAnswer:
         """Ollama's OpenAI API takes no context length: it may load the model anew with its own."""
-        return await self._server.open(path, body)
+        return await self._server.forward(path, body)
 
     async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
         kept = self._loading.kept(model_id)
@@ -113,6 +113,10 @@ class OllamaProvider:
     ) -> AsyncGenerator[Transfer]:
         """A name of Ollama's library or an address of the hub. Closing the generator stops it."""
         return pull(self._server, self._words, self._catalog, model, quantization)
+
+    def library_name(self, model: str) -> str | None:
+        """A name as `ollama pull` takes it, such as `llama3.2:3b`."""
+        return library_name(model)
 
     async def aclose(self) -> None:
         await self._server.aclose()

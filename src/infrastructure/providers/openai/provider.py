@@ -66,7 +66,7 @@ class SpeaksOpenAI:
         return stream_chat(self._server, request, self._words, extras=self._extras)
 
     async def forward(self, path: str, body: bytes) -> RawAnswer:
-        return await self._server.open(path, body)
+        return await self._server.forward(path, body)
 
     async def aclose(self) -> None:
         await self._server.aclose()
