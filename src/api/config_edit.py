@@ -21,7 +21,7 @@ Change = tuple[tuple[str, ...], Any]
 """Keys from the outside in, and the new value, or REMOVED."""
 
 STEP = 2
-PLAIN = re.compile(r"[A-Za-z_/][\w./:@%+-]*[\w/@%+-]|[A-Za-z_/]")
+PLAIN = re.compile(r"[A-Za-z0-9_/]([\w./:@%+-]*[\w/@%+-])?", re.ASCII)
 NOT_TEXT = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
 
@@ -306,12 +306,20 @@ def _flow(value: Any) -> str:
     return _scalar(value)
 
 
+def _reads_as_text(value: str) -> bool:
+    """Whether YAML would not take it for a number or a date."""
+    try:
+        return bool(YAML(typ="safe", pure=True).load(value) == value)
+    except YAMLError:
+        return False
+
+
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
+    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT and _reads_as_text(value):
         return str(value)
     # JSON is YAML, but for signs that YAML wants written out.
     quoted = json.dumps(value, ensure_ascii=False)

@@ -22,6 +22,7 @@ from api.routers import (
     models,
     routing,
     swap,
+    try_provider,
 )
 from api.routers import settings as settings_routes
 from api.settings import Settings
@@ -65,6 +66,7 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
         embeddings.router,
         flights.router,
         routing.router,
+        try_provider.router,
         settings_routes.router,
     ):
         door.include_router(router)

@@ -1,5 +1,6 @@
 """What the routers work with: built by `api.wiring`, alive as long as the app."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from fastapi import Depends, Request
 from api.configuration import Configuration
 from core.agents import Agent
 from core.benchmarking import Benchmarks
+from core.configured import ProviderLook
 from core.downloads import Downloads
 from core.embeddings import EmbeddingService
 from core.jobs import JobService
@@ -17,6 +19,7 @@ from core.load_settings import LoadSettings
 from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore
+from core.providers import ProviderConfig
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
@@ -51,6 +54,7 @@ class Services:
     similar: SimilarChats
     upkeep: Upkeep
     configuration: Configuration
+    look_at: Callable[[ProviderConfig], Awaitable[ProviderLook]]
 
 
 def _services(request: Request) -> Services:

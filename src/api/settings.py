@@ -19,6 +19,7 @@ from api.settings_parts import (
     KINDS,
     NAME,
     RESERVED,
+    ApiToken,
     FallbackEntry,
     ModelsEntry,
     ProviderEntry,
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
         "http://127.0.0.1:1234",
         description="where LM Studio answers, such as http://127.0.0.1:1234",
     )
-    lmstudio_token: SecretStr | None = Field(None, description="LM Studio's API token")
+    lmstudio_token: ApiToken = Field(None, description="LM Studio's API token")
     providers: Annotated[dict[str, ProviderEntry], NoDecode, BeforeValidator(_flat)] = Field(
         {}, description="further servers of models: a name, and under it kind, base_url and so on"
     )
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
         "https://huggingface.co",
         description="the hub that models come from, such as https://huggingface.co",
     )
-    hf_token: SecretStr | None = Field(
+    hf_token: ApiToken = Field(
         None, description="a Hugging Face token, for models that are not for everybody"
     )
     token: SecretStr | None = Field(

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from core.preferences import AUTO, Task
 from core.providers import ProviderConfig, is_remote
@@ -63,8 +63,12 @@ def fits_a_header(token: str) -> bool:
     return token.isascii() and token.isprintable() and token.strip() == token
 
 
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
+def _sendable(token: SecretStr | None) -> SecretStr | None:
+    """Without blanks around it; None if nothing is left."""
+    text = "" if token is None else token.get_secret_value().strip()
+    if not fits_a_header(text) or " " in text:
+        raise ValueError("a token has only letters, digits and signs of ASCII")
+    return SecretStr(text) if text else None
 
 
 def _flat(value: object) -> object:
@@ -73,6 +77,7 @@ def _flat(value: object) -> object:
 
 
 ServerUrl = Annotated[str, BeforeValidator(_server_url)]
+ApiToken = Annotated[SecretStr | None, AfterValidator(_sendable)]
 Listed = Annotated[tuple[str, ...], BeforeValidator(listed)]
 
 
@@ -88,9 +93,7 @@ class ProviderEntry(Value):
     base_urls: Annotated[tuple[ServerUrl, ...], BeforeValidator(listed)] = Field(
         (), description="where several of the same kind answer: a list of addresses"
     )
-    token: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
-        None, description="its API token"
-    )
+    token: ApiToken = Field(None, description="its API token")
     timeout: float = Field(
         10.0, gt=0, le=600, description="seconds to wait for its list of models, up to 600"
     )
@@ -104,13 +107,6 @@ class ProviderEntry(Value):
     remote: bool | None = Field(
         None, description="true if what is sent there leaves your own machines, else false"
     )
-
-    @field_validator("token")
-    @classmethod
-    def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
-        if token is not None and not fits_a_header(token.get_secret_value()):
-            raise ValueError("only letters, digits, spaces and signs of ASCII fit an HTTP header")
-        return token
 
     @model_validator(mode="before")
     @classmethod

@@ -110,8 +110,11 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         name = _same(result, key) or key
         before = result.get(name)
-        both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        result[name] = merged(before, value) if both and before is not None else value
+        if before is None or not isinstance(value, Mapping):
+            result[name] = value
+        elif isinstance(before, Mapping):
+            result[name] = merged(before, value)
+        # Else what is there cannot be right, and is left for the check to find.
     return result
 
 

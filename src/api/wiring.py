@@ -12,12 +12,14 @@ from pydantic import SecretStr
 from api.configuration import Configuration
 from api.data_folder import claimed
 from api.log_level import set_log_level
+from api.provider_look import looked_at
 from api.services import Services
 from api.settings import Settings
 from api.settings_sources import SettingsSources
 from api.starter import EngineWithStarter
 from core.benchmarking import Benchmarks
 from core.builtin_agents import BUILTIN_AGENTS
+from core.configured import ProviderLook
 from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
 from core.embeddings import EmbeddingService
@@ -151,6 +153,7 @@ async def open_services(
             similar,
             upkeep,
             configuration,
+            look_at,
         )
 
 
@@ -162,6 +165,11 @@ def open_probe(data_dir: Path) -> HardwareProbe:
 def starter_model(data_dir: Path) -> Path | None:
     """Where the starter model lies, None if it is not here yet."""
     return starter_path(data_dir)
+
+
+async def look_at(config: ProviderConfig) -> ProviderLook:
+    """What is at this address."""
+    return await looked_at(build(config), remote=config.remote)
 
 
 async def provider_diagnosis(config: ProviderConfig) -> Diagnosis:

@@ -101,7 +101,7 @@ def lines_changed(before: str, after: str) -> list[str]:
         (
             ("host",),
             "127.0.0.1",
-            ["- # end of file, no newline", "+ # end of file, no newline", '+ host: "127.0.0.1"'],
+            ["- # end of file, no newline", "+ # end of file, no newline", "+ host: 127.0.0.1"],
         ),
         (("nothing",), REMOVED, []),
     ],

@@ -143,7 +143,7 @@ async def test_a_link_stays_a_link(heard: Kept, empty_folder: Path) -> None:
         ((("fallback", "remote"), ["nobody"]), "fallback.remote", "there is no provider 'nobody'"),
         ((("idle_unload_minutes",), -1), "idle_unload_minutes", "greater than 0"),
         ((("nonsense",), 1), "nonsense", "There is no setting"),
-        ((("providers", "box", "token"), f"{SECRET} "), "providers.box.token", "cannot be used"),
+        ((("providers", "box", "token"), f"{SECRET} x"), "providers.box.token", "cannot be used"),
     ],
 )
 async def test_a_bad_value_is_named_and_changes_nothing(

@@ -197,7 +197,7 @@ def test_a_key_of_the_old_kind_names_its_line_too() -> None:
         f"providers:\n  w: {SECRET}\n",
         f"providers: {SECRET}\n",
         f"providers:\n  w:\n    kind: ollama\n    token: [{SECRET}]\n",
-        f"providers:\n  w:\n    kind: ollama\n    token: '{SECRET} '\n",
+        f"providers:\n  w:\n    kind: ollama\n    token: '{SECRET} x'\n",
         f"providers:\n  w:\n    kind: ollama\n    base_url: http://me:{SECRET}@a.lan\n",
         f"lmstudio_url: http://me:{SECRET}@a.lan\n",
     ],
