@@ -13,6 +13,7 @@ from core.hub import Choice, HubModel
 
 FITS = {"gpu": "Fits the GPU", "ram": "Fits in RAM", "no": "Probably too big"}
 EMBEDDED = "embedded"
+PLACES = {"lmstudio": "in LM Studio", EMBEDDED: "in the models folder"}
 LM_STUDIO_GOES_ON = "LM Studio goes on with it by itself. Pause it in LM Studio's own window."
 
 
@@ -68,7 +69,7 @@ def download_view(download: DownloadInfo) -> dict[str, Any]:
 
 def _words(download: DownloadInfo) -> str:
     if download.state == "done":
-        there = "in LM Studio" if download.provider != EMBEDDED else "in the models folder"
+        there = PLACES.get(download.provider, f"at {download.provider}")
         size = f"{wording.size(download.total_bytes)}{wording.DOT}" if download.total_bytes else ""
         return f"{size}{there}"
     if download.error is not None:
@@ -94,7 +95,7 @@ def _moved(download: DownloadInfo) -> str:
 def _hint(download: DownloadInfo) -> str:
     if download.error is not None:
         return download.error.hint
-    if download.state == "stopped" and download.provider != EMBEDDED:
+    if download.goes_on:
         return LM_STUDIO_GOES_ON
     return ""
 

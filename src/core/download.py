@@ -35,6 +35,8 @@ class DownloadInfo(Value):
     """Once it is done: the full name in the list of models."""
     reason: str | None = None
     error: Problem | None = None
+    goes_on: bool = False
+    """Stopped here; the provider cannot be told to stop."""
 
 
 class Download:
@@ -47,12 +49,16 @@ class Download:
         choice: Choice | None,
         quantization: str | None = None,
         file: str | None = None,
+        *,
+        detached: bool = False,
     ) -> None:
+        """`detached`: the provider goes on with it when nobody follows any more."""
         self.provider = provider
         self.model = model
         self.choice = choice
         self.quantization = choice.quantization if choice else quantization
         self.file = choice.name if choice else file
+        self.detached = detached
         self.job = Job("download", model_id=f"{provider}:{model}")
         self.missing = 0
         self._at = Transfer(total_bytes=choice.size_bytes if choice else None)
@@ -96,6 +102,7 @@ class Download:
             model_id=self.job.result.get("model_id"),
             reason=job.reason,
             error=job.error,
+            goes_on=self.detached and job.state == "stopped",
         )
 
     async def follow(self, transfers: AsyncGenerator[Transfer]) -> None:

@@ -1,4 +1,4 @@
-"""Downloads: models brought from the hub, by LM Studio itself or into our own engine's folder."""
+"""Downloads: models brought from the hub, by a provider itself or into our own engine's folder."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -24,7 +24,7 @@ from core.jobs import Job, JobService
 from core.library import ModelLibrary
 from core.models import ModelInfo, ProviderHealth
 from core.planner import reckoned
-from core.ports import ModelDownloader, ModelFolder, ModelHub
+from core.ports import LibraryDownloader, ModelDownloader, ModelFolder, ModelHub
 
 # A disk filled to its last byte breaks more than a download.
 DISK_RESERVE = 0.05
@@ -89,6 +89,9 @@ class Downloads:
         Raises what can be known before: BadParameter, ProviderNotFound, NotDownloadable,
         HubModelNotFound, HubFileNotFound, HubUnreachable, NotEnoughDisk.
         """
+        named = self._named_there(model, provider) if file is None else None
+        if named is not None:
+            return named
         wanted = parse_wanted(model, file)
         place = provider or self._place()
         if place == self._embedded:
@@ -124,6 +127,16 @@ class Downloads:
 
     # -- at a provider ---------------------------------------------------------------------------
 
+    def _named_there(self, model: str, place: str | None) -> Job | None:
+        """A job for what the provider's own library calls so; None where it has none."""
+        if place is None or place == self._embedded:
+            return None
+        provider = self._library.provider(place)
+        if not isinstance(provider, LibraryDownloader):
+            return None
+        name = provider.library_name(model)
+        return None if name is None else self._follow(Download(place, name, None), provider, name)
+
     def _start_there(self, place: str, wanted: Wanted) -> Job:
         provider = self._library.provider(place)
         if not isinstance(provider, ModelDownloader):
@@ -132,15 +145,20 @@ class Downloads:
                 hint="The built-in engine can; `embedded` must not be off.",
             )
         quantization = wanted.quantization or quantization_of(wanted.file or "")
-        download = Download(place, wanted.repository, None, quantization, wanted.file)
+        own = isinstance(provider, LibraryDownloader)
+        download = Download(
+            place, wanted.repository, None, quantization, wanted.file, detached=not own
+        )
+        # A bare name is one of LM Studio's catalogue; more than that only the hub knows.
+        linked = own or wanted.from_hub or quantization is not None
+        name = f"https://huggingface.co/{wanted.repository}" if linked else wanted.repository
+        return self._follow(download, provider, name)
+
+    def _follow(self, download: Download, provider: ModelDownloader, name: str) -> Job:
         if running := self._running(download):
             return running
-        # A bare name is one of LM Studio's catalogue; more than that only the hub knows.
-        linked = wanted.from_hub or quantization is not None
-        name = f"https://huggingface.co/{wanted.repository}" if linked else wanted.repository
-        return self._run(
-            download, provider.download_model(name, quantization=quantization), detached=True
-        )
+        transfers = provider.download_model(name, quantization=download.quantization)
+        return self._run(download, transfers)
 
     def _place(self) -> str:
         """LM Studio where it answers, else our own folder."""
@@ -164,9 +182,7 @@ class Downloads:
                 return each.job
         return None
 
-    def _run(
-        self, download: Download, transfers: AsyncGenerator[Transfer], *, detached: bool = False
-    ) -> Job:
+    def _run(self, download: Download, transfers: AsyncGenerator[Transfer]) -> Job:
         self._downloads[download.job.id] = download
         for job_id in [i for i, each in self._downloads.items() if not each.runs][:-KEPT]:
             del self._downloads[job_id]
@@ -177,7 +193,7 @@ class Downloads:
                 try:
                     await download.follow(moving)
                 finally:
-                    if detached and job.ending is not None:
+                    if download.detached and job.ending is not None:
                         job.emit(
                             "notice",
                             code="download_goes_on",
@@ -214,7 +230,7 @@ def _brought(
     base = re.sub(r"[-_.]gguf$", "", download.model, flags=re.IGNORECASE).casefold()
     known = {model.id for model in before}
     new = [model for model in after if model.id not in known]
-    named = [m for m in after if m.id.casefold().partition("@")[0] == base]
+    named = [m for m in after if m.id.casefold().partition("@")[0] in (base, f"{base}:latest")]
     for found in ([m for m in new if m in named], new, named):
         exact = [m for m in found if m.quantization == download.quantization]
         if len(exact or found) == 1:

@@ -184,6 +184,15 @@ class ModelDownloader(Protocol):
         ...
 
 
+@runtime_checkable
+class LibraryDownloader(ModelDownloader, Protocol):
+    """A provider with a library of its own, whose downloads end when nobody listens any more."""
+
+    def library_name(self, model: str) -> str | None:
+        """What this is called in its library; None for what only a hub has."""
+        ...
+
+
 class ModelHub(Protocol):
     """Where models can be looked up."""
 

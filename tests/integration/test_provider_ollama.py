@@ -39,7 +39,15 @@ from core.errors import (
 )
 from core.hub import Transfer
 from core.models import Capabilities, Instance, Loaded, LoadEvent, LoadOptions, LoadProgress
-from core.ports import BusyTeller, Embedder, Forwarder, ModelDownloader, ModelLoader, TokenCounter
+from core.ports import (
+    BusyTeller,
+    Embedder,
+    Forwarder,
+    LibraryDownloader,
+    ModelDownloader,
+    ModelLoader,
+    TokenCounter,
+)
 from core.providers import ProviderConfig
 from core.wire import WireLog
 from infrastructure.http import new_client
@@ -492,6 +500,25 @@ def test_a_download_is_called_what_ollama_calls_it(
     model: str, quantization: str | None, name: str
 ) -> None:
     assert pull_name(model, quantization) == name
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (" llama3.2:3b ", "llama3.2:3b"),
+        ("someone/theirs", "someone/theirs"),
+        ("https://huggingface.co/a/b", None),
+        ("hf.co/a/b", None),
+        ("huggingface.co/a/b:Q4_0", None),
+        ("no name at all", None),
+    ],
+)
+async def test_a_name_of_its_library_is_told_from_one_of_the_hub(
+    model: str, name: str | None
+) -> None:
+    async with at("http://127.0.0.1:1") as provider:
+        assert isinstance(provider, LibraryDownloader)
+        assert provider.library_name(model) == name
 
 
 # -- a server no one here wrote ------------------------------------------------------------------

@@ -263,6 +263,26 @@ class FakeStudio(FakeProvider):
         yield Transfer(downloaded_bytes=4, total_bytes=4)
 
 
+class FakeLibrary(FakeStudio):
+    """A provider with a library of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("ollama")
+        self.left = 0
+
+    def library_name(self, model: str) -> str | None:
+        return None if "://" in model else model
+
+    async def download_model(
+        self, model: str, *, quantization: str | None = None
+    ) -> AsyncGenerator[Transfer]:
+        try:
+            async for each in super().download_model(model, quantization=quantization):
+                yield each
+        finally:
+            self.left += 1
+
+
 class Place:
     """Downloads with a resting engine and perhaps an LM Studio."""
 
@@ -426,6 +446,24 @@ async def test_stopping_one_of_lm_studio_s_says_that_it_goes_on() -> None:
     assert (job.state, notices) == ("stopped", ["download_goes_on"])
 
 
+async def test_a_library_s_own_names_go_to_it_and_stopping_there_is_stopping() -> None:
+    library = FakeLibrary()
+    place = Place(FakeFolder(), studio=library)
+    job = await place.downloads.start("tiny:3b", provider="ollama")
+    assert await place.downloads.start("tiny:3b", provider="ollama") is job
+    while not library.asked or not place.downloads.list()[0].downloaded_bytes:
+        await asyncio.sleep(0)
+
+    await place.jobs.stop(job.id)
+    library.gate.set()
+    await place.bring("https://huggingface.co/a/b:Q8_0", provider="ollama")
+
+    notices = [e.data["code"] for e in job.log.read(0) if e.type == "notice"]
+    assert (job.state, notices, place.downloads.list()[-1].goes_on) == ("stopped", [], False)
+    assert library.asked == [("tiny:3b", None), ("https://huggingface.co/a/b", "Q8_0")]
+    assert library.left == 2
+
+
 async def test_where_nothing_can_download_it_says_so() -> None:
     with pytest.raises(NotDownloadable, match="no place"):
         await Place(FakeFolder(), engine=False).downloads.start("a/b")
@@ -462,7 +500,9 @@ def test_a_download_is_put_into_words() -> None:
     failed = Problem(code="not_enough_disk", message="The disk is full.", hint="Make room.")
     assert told(state="failed", error=failed)["words"] == "The disk is full."
     assert told(state="failed", error=failed)["hint"] == "Make room."
-    assert "Pause it" in told(state="stopped", provider="lmstudio")["hint"]
+    assert "Pause it" in told(state="stopped", provider="lmstudio", goes_on=True)["hint"]
+    assert told(state="stopped", provider="ollama")["hint"] == ""
+    assert told(state="done", provider="ollama")["words"] == "2.0 GB · at ollama"
 
 
 def test_what_the_hub_has_is_put_into_words() -> None:

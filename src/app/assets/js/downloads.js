@@ -139,7 +139,7 @@ async function start(button, model, file, provider) {
   button.disabled = true;
   try {
     // As an address, because LM Studio takes a bare name for one of its own catalogue.
-    await call('POST', 'downloads', { model: `https://huggingface.co/${model}`, file, provider });
+    await call('POST', 'downloads', { model: model.includes('/') ? `https://huggingface.co/${model}` : model, file, provider });
     tell('hurry');
     if (own === dialog) {
       say('');

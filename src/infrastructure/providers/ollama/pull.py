@@ -1,5 +1,6 @@
 """Downloads by Ollama itself, with its own progress; they end when nobody listens any more."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -21,6 +22,7 @@ PATH = "/api/pull"
 HUB = "hf.co"
 # Ollama sends a line several times a second while it downloads, and looks things up before.
 SILENT_SECONDS = 120.0
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+){0,2}(:[\w.-]+)?")
 _OK = 200
 _DONE = "success"
 _UNKNOWN = ("file does not exist", "not found", "does not exist", "invalid model name")
@@ -67,6 +69,13 @@ def pull_name(model: str, quantization: str | None) -> str:
         name = f"{HUB}/{parts.path.strip('/')}"
     tagged = ":" in name.rpartition("/")[2]
     return f"{name}:{quantization}" if quantization and not tagged else name
+
+
+def library_name(model: str) -> str | None:
+    """The name, if it is one of Ollama's library."""
+    name = model.strip()
+    hub = "://" in name or name.partition("/")[0] in {*HUB_HOSTS, HUB}
+    return None if hub or not _NAME.fullmatch(name) else name
 
 
 async def _lines(stream: Stream) -> AsyncGenerator[WirePull]:
