@@ -205,8 +205,10 @@ async def test_an_api_that_lies_elsewhere_is_asked_there() -> None:
     async with serve(scripted) as url, at(f"{url}/api/paas/v4") as provider:
         assert [model.id for model in await provider.list_models()] == [KEY]
         events, error = await ask(provider)
+        passed = await provider.forward("/v1/chat/completions", b"{}")
+        passed.close()
 
-    assert (words(events), error) == ("Hi.", None)
+    assert (words(events), error, passed.status) == ("Hi.", None, 200)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "", "http://"])

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from core.ports import RawAnswer
 from core.providers import ProviderConfig
 from infrastructure.http import clean_base_url, usable_token
 from infrastructure.providers.server import HttpServer
@@ -32,9 +33,14 @@ class OpenAIServer(HttpServer):
     async def _request(
         self, method: str, path: str, body: dict[str, object] | bytes | None
     ) -> aiohttp.ClientResponse:
-        if path.startswith(f"{USUAL}/"):
-            path = self.api + path.removeprefix(USUAL)
-        return await super()._request(method, path, body)
+        return await super()._request(method, self._there(path), body)
+
+    async def forward(self, path: str, body: bytes) -> RawAnswer:
+        return await super().forward(self._there(path), body)
+
+    def _there(self, path: str) -> str:
+        """The path as this server has it; one that has been changed stays."""
+        return self.api + path.removeprefix(USUAL) if path.startswith(f"{USUAL}/") else path
 
 
 def split_address(url: str) -> tuple[str, str]:
