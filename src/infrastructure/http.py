@@ -19,6 +19,8 @@ from core.errors import (
 # LM Studio closes idle connections after five seconds; a pooled one must not outlive that.
 KEEPALIVE_SECONDS = 4.0
 CONNECT_SECONDS = 3.0
+# To one server. Answers hold theirs as long as they take; beyond this many a request waits for one.
+MAX_CONNECTIONS = 1000
 # The longest list of models seen is a few hundred kilobytes.
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _API_SUFFIXES = ("/v1", "/api/v0", "/api/v1")
@@ -34,7 +36,7 @@ def new_client(token: SecretStr | None = None) -> aiohttp.ClientSession:
     if token is not None:
         headers["Authorization"] = f"Bearer {token.get_secret_value()}"
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
