@@ -30,6 +30,8 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.ProviderTimeout: 504,
     errors.ProviderBusy: 503,
     errors.ProviderNeedsToken: 502,
+    errors.ToolError: 502,
+    errors.ToolTimeout: 504,
     errors.NotEnoughMemory: 507,
     errors.StorageError: 507,
 }

@@ -1,22 +1,62 @@
 """Agents: named ways of working."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from core.chat import Parameters
+from core.tools import ApprovalMode
 from core.value import Value
+
+Ability = Literal["vision", "tools", "reasoning"]
+
+
+class AgentTool(Value):
+    """A tool an agent may use, or all tools of a server."""
+
+    server: str = Field(min_length=1, max_length=100)
+    tool: str | None = Field(default=None, max_length=200)
+    """None: all of the server's."""
+    approval: ApprovalMode = "read-only"
+
+
+class AgentLimits(Value):
+    """Where a run ends by itself."""
+
+    rounds: int = Field(default=20, ge=1, le=200)
+    """Requests to the model."""
+    tokens: int = Field(default=200_000, ge=100, le=10_000_000)
+    """Read and written together."""
+    minutes: float = Field(default=30, gt=0, le=24 * 60)
+    result_chars: int = Field(default=32_000, ge=200, le=2_000_000)
+    """Of a tool's result the model gets at most so much; the person gets all."""
 
 
 class Agent(Value):
-    """Instructions and parameters under a name."""
+    """Instructions, models, parameters, tools and limits under a name."""
 
     id: str
     name: str
     description: str
+    """What it is for, in a sentence."""
     instructions: str
+    """May hold variables such as `{{date}}`."""
+    picture: str = ""
+    """An emoji; empty for the first letter of the name."""
     parameters: Parameters = Parameters()
     models: tuple[str, ...] = ()
     """Models it wants, best first: names or patterns such as `*coder*`. They weigh most for `auto`,
     and answer when the model asked for fails before its first word."""
+    needs: tuple[Ability, ...] = ()
+    """What its model must be able to do."""
     starters: tuple[str, ...] = ()
-    """Three first messages for an empty chat."""
+    """First messages for an empty chat."""
+    tools: tuple[AgentTool, ...] = ()
+    limits: AgentLimits = AgentLimits()
     builtin: bool = False
     strict: bool = False
     """An answer from another model than the one asked for is a failure."""
+    version: int = 1
+    """Grows with each change."""
+    updated_at: float | None = None
+    """Unix seconds; None for a built-in one."""

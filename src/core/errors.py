@@ -10,6 +10,7 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      │  ├ ModelNotFound          carries the closest names
      │  ├ ModelAmbiguous         carries the candidates
      │  ├ NoModelFits
+     │  ├ ToolServerNotFound, ToolNotFound, ToolServerNotTrusted, ToolServerOff
      │  ├ NoEmbeddingModel, HubModelNotFound, HubFileNotFound
      │  ├ MessageEmpty, MessageTooLong, BadParameter
      │  ├ Conflict             ├ ModelInUse, TurnRunning, LoadRunning, NotLoadable, NotDownloadable
@@ -20,6 +21,7 @@ Each error carries a sentence (`message`), what to do about it (`hint`) and a st
      │  ├ LoadFailed, LoadUnproven, UnloadUnproven
      │  ├ ModelCrashed, ModelUnloaded, ModelMismatch
      │  └ HubUnreachable, HubNeedsToken, HubRejected, DownloadFailed, DownloadDamaged
+     ├ ToolError               ToolServerFailed, ToolTimeout
      ├ NotEnoughMemory         the machine
      └ StorageError            the disk
         └ NotEnoughDisk
@@ -334,6 +336,55 @@ class NotEnoughMemory(DeskError):
     """The model does not fit."""
 
     code = "not_enough_memory"
+
+
+class ToolError(DeskError):
+    """A tool or its server failed us."""
+
+    code = "tool_error"
+
+
+class ToolServerNotFound(NotFound):
+    """No tool server has this name. `candidates` are the closest ones."""
+
+    code = "tool_server_not_found"
+
+    def __init__(self, message: str, *, hint: str = "", candidates: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = tuple(candidates)
+
+    def extra(self) -> dict[str, object]:
+        return {"candidates": list(self.candidates)}
+
+
+class ToolNotFound(NotFound):
+    """The server has no such tool."""
+
+    code = "tool_not_found"
+
+
+class ToolServerNotTrusted(Conflict):
+    """Nobody has said yes to this server as it is now: its command, its address, its tools."""
+
+    code = "tool_server_not_trusted"
+
+
+class ToolServerOff(Conflict):
+    """The server, or the tool, is switched off."""
+
+    code = "tool_server_off"
+
+
+class ToolServerFailed(ToolError):
+    """The server could not be started, or ended."""
+
+    code = "tool_server_failed"
+
+
+class ToolTimeout(ToolError):
+    """The tool did not answer in time."""
+
+    code = "tool_timeout"
 
 
 class StorageError(DeskError):

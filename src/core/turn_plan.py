@@ -106,6 +106,8 @@ class TurnPlanner:
             text=question.content,
             agent_id=agent.id,
             tokens=tokens_in(message.content for message in history),
+            vision="vision" in agent.needs,
+            tools="tools" in agent.needs or bool(agent.tools),
             alternatives=agent.models,
         )
         route = await self._router.route(draft.model_id or chat.model_id, need)
