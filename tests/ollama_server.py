@@ -1,6 +1,7 @@
 """An Ollama whose answers are known, in the shapes of the real one, on a real socket."""
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,7 @@ class OllamaModel:
 
     @property
     def digest(self) -> str:
-        return f"{abs(hash(self.name)):064x}"
+        return hashlib.sha256(self.name.encode()).hexdigest()
 
     @property
     def details(self) -> dict[str, Any]:

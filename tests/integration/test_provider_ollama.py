@@ -290,6 +290,8 @@ async def test_an_answer_arrives_in_order_and_counts_what_it_took() -> None:
         26,
         200,
     )
+    assert end.raw_stats is not None
+    assert round(end.raw_stats["timings"]["predicted_per_second"]) == round(200 / 0.052479709)
     (sent,) = ollama.requests("/api/chat")
     assert sent.body == {
         "model": KEY,

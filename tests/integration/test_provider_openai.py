@@ -116,6 +116,7 @@ TOGETHER = {"id": "bge", "type": "embedding", "context_length": 512, "display_na
 LLAMA = {
     "id": "tiny",
     "meta": {
+        "n_ctx": 2048,
         "n_ctx_train": 4096,
         "n_params": 7_240_000_000,
         "size": 1000,
@@ -141,6 +142,7 @@ async def test_every_dialect_of_a_list_is_read_for_what_it_tells() -> None:
     assert (groq.context_length, groq.max_tokens) == (131072, 32768)
     assert mistral.capabilities == Capabilities(vision=False, tools=True)
     assert (together.kind, together.name) == ("embedding", "BGE")
+    assert llama.context_length == 2048  # what it serves, not what it was trained for
     assert (llama.quantization, llama.parameters, llama.size_bytes) == ("Q4_K_M", "7.24B", 1000)
     assert not any(model.loadable for model in (vllm, router, groq, mistral, together, llama))
     assert (health.state, health.message) == (

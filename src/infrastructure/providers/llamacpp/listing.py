@@ -105,15 +105,16 @@ def failure(entries: Sequence[Mapping[str, Any]], model_id: str) -> int | None:
 
 
 def _read(wire: WireModel, provider: str) -> ModelInfo:
-    context = (wire.meta or WireMeta()).n_ctx
+    meta = wire.meta or WireMeta()
     info = model(wire, provider)
     return info.model_copy(
         update={
             "name": wire.id.replace("\\", "/").rpartition("/")[2].removesuffix(".gguf"),
             "format": "gguf",
+            "context_length": meta.n_ctx_train,
             "publisher": None,
             "state": "loaded",
-            "instances": (Instance(id=wire.id, context_length=context),),
+            "instances": (Instance(id=wire.id, context_length=meta.n_ctx),),
         }
     )
 

@@ -80,8 +80,20 @@ class AnswerReader:
             model_id=self.model,
             input_tokens=self._count("prompt_eval_count"),
             output_tokens=self._count("eval_count"),
-            raw_stats=self.stats or None,
+            raw_stats={**self.stats, "timings": self._timings()} if self.stats else None,
         )
+
+    def _timings(self) -> dict[str, float]:
+        """The writing in llama.cpp's words. Not the reading: what was cached counts as read here."""
+        written, took = self._count("eval_count"), self._count("eval_duration")
+        if not written or not took:
+            return {}
+        milliseconds = took / 1e6
+        return {
+            "predicted_n": written,
+            "predicted_ms": milliseconds,
+            "predicted_per_second": written / milliseconds * 1000,
+        }
 
     def _line(self, line: bytes, events: list[ChatEvent]) -> None:
         if not line.strip():

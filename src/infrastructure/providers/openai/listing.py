@@ -122,7 +122,7 @@ def model(wire: WireModel, provider: str) -> ModelInfo:
         wire.context_window,
         wire.max_context_length,
         top.context_length,
-        meta.n_ctx_train,
+        meta.n_ctx or meta.n_ctx_train,
     )
     return ModelInfo(
         id=wire.id,
