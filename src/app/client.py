@@ -26,6 +26,7 @@ from core.flight import Flight
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.hub import HubModel, Offer
 from core.jobs import JobInfo
+from core.leftovers import Leftover
 from core.load_settings import LoadSettingsView
 from core.memory_map import MemoryMap
 from core.models import LoadOptions, ModelInfo, ProviderHealth
@@ -161,6 +162,13 @@ class DeskClient:
         return await self._send(JobInfo, "POST", "/models/swap", asked)
 
     # Downloads
+
+    async def leftovers(self) -> list[Leftover]:
+        """What broken-off downloads left."""
+        return await self._get(list[Leftover], "/downloads/parts")
+
+    async def delete_leftover(self, name: str) -> None:
+        await self._request("DELETE", f"/downloads/parts/{quote(name)}")
 
     async def downloads(self) -> list[DownloadInfo]:
         """Running and lately ended ones, newest first."""

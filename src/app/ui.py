@@ -19,6 +19,7 @@ from app.doctor_ui import add_doctor
 from app.downloads_ui import add_downloads
 from app.flight_ui import add_flights
 from app.learned_ui import add_learned
+from app.leftovers_ui import add_leftovers
 from app.load_settings_ui import add_load_settings
 from app.refusals import ServerUnreachable
 from app.replies import Reply
@@ -90,6 +91,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     add_flights(router, client)
     add_doctor(router, client)
     add_downloads(router, client)
+    add_leftovers(router, client)
     return router
 
 

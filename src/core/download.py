@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from core.chats import Problem
 from core.hub import Choice, Transfer
@@ -78,6 +78,11 @@ class Download:
             for each in (self, other)
         )
         return mine == its
+
+    def brings(self, files: Sequence[str]) -> bool:
+        """Whether one of these, written `owner/repository/file`, is of this download."""
+        own = self.choice.files if self.choice else ()
+        return any(f"{self.model}/{each.name}" in files for each in own)
 
     def expect(self, missing: int) -> None:
         """Start from what is here already."""

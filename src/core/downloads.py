@@ -21,6 +21,7 @@ from core.hub import (
     quantization_of,
 )
 from core.jobs import Job, JobService
+from core.leftovers import Leftover
 from core.library import ModelLibrary
 from core.models import ModelInfo, ProviderHealth
 from core.planner import reckoned
@@ -76,6 +77,23 @@ class Downloads:
                 for each in choices(repository.files)
             ),
         )
+
+    async def leftovers(self) -> list[Leftover]:
+        """What broken-off downloads left in our own folder, the newest first."""
+        return await self._folder.leftovers()
+
+    async def remove_leftover(self, name: str) -> None:
+        """Delete it: the next download of it begins anew. Raises LeftoverNotFound, LeftoverInUse.
+
+        An ended download that says what of it is here leaves the list.
+        """
+        files = [each.file for each in await self.leftovers() if each.name == name]
+        await self._folder.remove_leftover(name)
+        self._downloads = {
+            job_id: each
+            for job_id, each in self._downloads.items()
+            if each.runs or each.provider != self._embedded or not each.brings(files)
+        }
 
     def list(self) -> list[DownloadInfo]:
         """Newest first."""

@@ -8,6 +8,7 @@ from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.embedding import Embeddings, Vector
 from core.hardware import HardwareSnapshot
 from core.hub import Choice, HubModel, HubRepository, Transfer
+from core.leftovers import Leftover
 from core.models import (
     LoadEvent,
     LoadOptions,
@@ -222,6 +223,14 @@ class ModelFolder(Protocol):
         Closing the generator breaks off at once and keeps what arrived; the next call goes on
         behind it. Raises NotEnoughDisk, DownloadDamaged, HubUnreachable and other DeskErrors.
         """
+        ...
+
+    async def leftovers(self) -> list[Leftover]:
+        """What broken-off downloads left, the newest first; nothing that is being brought."""
+        ...
+
+    async def remove_leftover(self, name: str) -> None:
+        """Delete it. Raises LeftoverNotFound, LeftoverInUse or StorageError."""
         ...
 
 

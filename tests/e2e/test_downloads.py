@@ -70,6 +70,7 @@ class Dialog:
         self.box = self.sheet.get_by_role("searchbox", name="Search Hugging Face")
         self.found = self.sheet.get_by_role("list", name="Found models").get_by_role("listitem")
         self.moving = self.sheet.get_by_role("list", name="Downloads").get_by_role("listitem")
+        self.left = self.sheet.get_by_role("list", name="Unfinished files").get_by_role("listitem")
         self.bar = self.sheet.get_by_role("progressbar")
         expect(self.box).to_be_focused()
 
@@ -113,6 +114,36 @@ def test_a_model_is_found_downloaded_with_progress_cancelled_resumed_and_loaded(
     expect(screen.model_state).to_have_text("Loaded")
     expect(screen.model_card).to_contain_text("Tiny Parrot")
     assert hub_desk.loaded() == {"maker/Tiny-Parrot"}
+
+
+def test_what_a_cancelled_download_left_is_deleted_when_asked_twice(
+    hub: ScriptedHub, hub_desk: Desk, open_tab: Open
+) -> None:
+    screen = open_tab(hub_desk)
+    hub.may_go.clear()
+    hub.hold_at = 1_000_000
+    dialog = Dialog(screen)
+    dialog.search(f"https://huggingface.co/{MODEL}")
+    dialog.button(f"Download Q2_K of {MODEL}").click()
+    wait_for(lambda: int(dialog.bar.get_attribute("aria-valuenow") or 0) > 20, what="progress")
+    expect(dialog.left).to_have_count(0)
+    dialog.button("Cancel: ").click()
+    expect(dialog.left).to_contain_text("Tiny-Parrot-Q2_K.gguf")
+    expect(dialog.left).to_contain_text("1 MB of an unfinished download")
+
+    dialog.button("Delete Tiny-Parrot-Q2_K.gguf").click()
+    sure = dialog.button("Really delete? Tiny-Parrot-Q2_K.gguf")
+    expect(sure).to_be_focused()
+    dialog.box.focus()
+    expect(sure).to_have_count(0)
+    assert len(list(models(hub_desk).rglob("*.part"))) == 1
+    dialog.button("Delete Tiny-Parrot-Q2_K.gguf").click()
+    sure.click()
+
+    expect(dialog.left).to_have_count(0)
+    expect(dialog.button("Continue: ")).to_have_count(0)
+    assert list(models(hub_desk).rglob("*.part")) == []
+    hub.may_go.set()
 
 
 def test_a_download_goes_on_when_the_dialog_is_closed_and_says_when_it_is_here(

@@ -23,6 +23,7 @@ from core.errors import (
     NotEnoughDisk,
 )
 from core.hub import Choice, HubRepository, choices
+from core.leftovers import LeftoverInUse, LeftoverNotFound
 from infrastructure.hub import HubClient, HubFolder, HubLookup
 from infrastructure.hub.part import Part
 from tests import tinygguf
@@ -504,6 +505,104 @@ async def desk_with_hub(hub: ScriptedHub, tmp_path: Path) -> AsyncGenerator[Desk
         ) as desk,
     ):
         yield desk
+
+
+# What broken-off downloads leave
+
+
+async def test_what_a_broken_off_download_left_is_listed_and_deleted_and_begins_anew(
+    tmp_path: Path,
+) -> None:
+    async with rig(tmp_path) as it:
+        assert await it.folder.leftovers() == []
+        it.hub.hold_at = 1_000_000
+        await it.break_off(behind=800_000)
+        (left,) = await it.folder.leftovers()
+        assert {left.name: left.bytes} == it.files()
+        assert left.file == f"{MODEL}/{PATH}"
+
+        await it.folder.remove_leftover(left.name)
+
+        assert (it.files(), await it.folder.leftovers()) == ({}, [])
+        it.hub.may_go.set()
+        await it.fetch()
+        assert it.files() == {f"{MODEL}/{PATH}": len(BYTES)}
+        assert [each.start for each in it.hub.downloads()] == [0, 0]
+
+
+async def test_a_file_that_is_being_brought_is_no_leftover_and_is_not_deleted(
+    tmp_path: Path,
+) -> None:
+    files = {"big-00001-of-00002.gguf": BYTES, "big-00002-of-00002.gguf": BYTES}
+    async with rig(tmp_path, files) as it:
+        it.hub.hold_at = 1_000_000
+        await it.break_off(behind=800_000)
+        (left,) = await it.folder.leftovers()
+        task = asyncio.create_task(it.fetch())
+        await until(lambda: len(it.hub.downloads()) == 2)
+
+        assert await it.folder.leftovers() == []
+        with pytest.raises(LeftoverInUse):
+            await it.folder.remove_leftover(left.name)
+        it.hub.may_go.set()
+        await task
+        assert set(it.files()) == {f"{MODEL}/{name}" for name in files}
+
+
+async def test_only_what_downloads_left_can_be_deleted(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        outside = tmp_path / "outside" / "model"
+        for folder in (outside, it.root / "maker" / "model"):
+            folder.mkdir(parents=True)
+            (folder / "model.gguf").write_bytes(b"whole")
+            (folder / "model.gguf.abc123.part").write_bytes(b"part")
+            (folder / "notes.part").write_bytes(b"mine")
+        (it.root / "linked").symlink_to(tmp_path / "outside")
+        (it.root / "maker" / "model" / "link.gguf.abc123.part").symlink_to(outside / "model.gguf")
+        before = it.files()
+
+        assert [each.name for each in await it.folder.leftovers()] == [
+            "maker/model/model.gguf.abc123.part"
+        ]
+        for name in (
+            "maker/model/model.gguf",
+            "maker/model/notes.part",
+            "maker/model/link.gguf.abc123.part",
+            "linked/model/model.gguf.abc123.part",
+            "../outside/model/model.gguf.abc123.part",
+            "maker/../maker/model/model.gguf.abc123.part",
+            str(it.root / "maker" / "model" / "model.gguf.abc123.part"),
+            "",
+        ):
+            with pytest.raises(LeftoverNotFound):
+                await it.folder.remove_leftover(name)
+        assert it.files() == before
+        assert len(list(outside.iterdir())) == 3
+
+
+async def test_the_api_lists_and_deletes_them(tmp_path: Path) -> None:
+    hub = ScriptedHub({MODEL: {PATH: BYTES}})
+    hub.hold_at = 1_000_000
+    async with desk_with_hub(hub, tmp_path) as desk:
+        started = (await desk.post("/api/v1/downloads", json={"model": MODEL})).json()
+        place = "/api/v1/downloads/parts"
+        folder = tmp_path / "data" / "models"
+        await until(lambda: sum(p.stat().st_size for p in folder.rglob("*.part")) > 800_000)
+        assert (await desk.get(place)).json() == []
+        await desk.post(f"/api/v1/jobs/{started['id']}/stop")
+        await ended(desk, started)
+        (left,) = (await desk.get(place)).json()
+        assert left["file"] == f"{MODEL}/{PATH}"
+        assert len((await desk.get("/api/v1/downloads")).json()) == 1
+
+        strange = await desk.delete(f"{place}/..%2F..%2Flmdesk.db")
+        assert (strange.status_code, strange.json()["code"]) == (404, "leftover_not_found")
+        gone = await desk.delete(f"{place}/{left['name']}")
+        assert (gone.status_code, gone.content) == (204, b"")
+
+        assert (await desk.get(place)).json() == []
+        assert (await desk.get("/api/v1/downloads")).json() == []
+        assert list(folder.rglob("*.part")) == []
 
 
 @pytest.mark.engine

@@ -30,6 +30,7 @@ from core.hub import (
     quantization_of,
 )
 from core.jobs import Job, JobService
+from core.leftovers import Leftover, LeftoverNotFound
 from core.library import ModelLibrary
 from core.models import ModelInfo, ProviderHealth
 from tests.fakes import FakeProvider
@@ -231,6 +232,12 @@ class FakeFolder:
 
     async def free(self) -> int:
         return self.space
+
+    async def leftovers(self) -> list[Leftover]:
+        return []
+
+    async def remove_leftover(self, name: str) -> None:
+        raise LeftoverNotFound(name)
 
     async def fetch(self, repository: HubRepository, choice: Choice) -> AsyncGenerator[Transfer]:
         self.fetches += 1

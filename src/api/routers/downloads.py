@@ -11,6 +11,7 @@ from api.sse import stream_job, wants_events
 from core.download import DownloadInfo
 from core.hub import HubModel, Offer
 from core.jobs import JobInfo
+from core.leftovers import Leftover
 
 router = APIRouter(prefix="/downloads", tags=["downloads"])
 
@@ -41,6 +42,18 @@ async def download(body: DownloadRequest, desk: Desk, request: Request) -> Respo
     if wants_events(request):
         return stream_job(job)
     return JSONResponse(job.info.model_dump(mode="json"), 202)
+
+
+@router.get("/parts")
+async def list_parts(desk: Desk) -> list[Leftover]:
+    """What broken-off downloads left in the models folder, the newest first."""
+    return await desk.downloads.leftovers()
+
+
+@router.delete("/parts/{name:path}", status_code=204)
+async def delete_part(name: str, desk: Desk) -> None:
+    """Delete it: the next download of it begins anew."""
+    await desk.downloads.remove_leftover(name)
 
 
 @router.get("/search")

@@ -20,7 +20,9 @@ from yarl import URL
 
 from core.errors import HubRejected, HubUnreachable
 from core.hub import Choice, HubRepository, Transfer
+from core.leftovers import Leftover, LeftoverInUse, LeftoverNotFound
 from infrastructure.hub.client import HubClient
+from infrastructure.hub.leftovers import find_leftovers, find_parts
 from infrastructure.hub.part import Part, disk_errors, in_thread
 
 # Waits before another try; a try that brings anything starts the count anew.
@@ -46,6 +48,8 @@ class HubFolder:
         self._retry_seconds = retry_seconds
         self._disk_free = disk_free
         self._locks: dict[Path, asyncio.Lock] = {}
+        self._busy: Counter[Path] = Counter()
+        """How many downloads are bringing each part."""
 
     async def missing(self, repository: HubRepository, choice: Choice) -> int:
         def count() -> int:
@@ -65,6 +69,34 @@ class HubFolder:
 
     async def fetch(self, repository: HubRepository, choice: Choice) -> AsyncGenerator[Transfer]:
         parts = self._parts(repository, choice)
+        busy = [part.path for part in parts]
+        self._busy.update(busy)
+        try:
+            async with aclosing(self._fetch(repository, choice, parts)) as steps:
+                async for step in steps:
+                    yield step
+        finally:
+            self._busy.subtract(busy)
+
+    async def leftovers(self) -> list[Leftover]:
+        return await in_thread(lambda: find_leftovers(self._root, +self._busy))
+
+    async def remove_leftover(self, name: str) -> None:
+        # Only what we find ourselves is ever deleted: a name leads nowhere else.
+        path = (await in_thread(lambda: find_parts(self._root))).get(name)
+        if path is None:
+            raise LeftoverNotFound(f"No download left {name!r} here.")
+        lock = self._locks.setdefault(path, asyncio.Lock())
+        if self._busy[path] or lock.locked():
+            raise LeftoverInUse(
+                f"{path.name} is being downloaded.", hint="Cancel the download first."
+            )
+        async with lock:  # a download that begins now waits, and begins anew
+            await in_thread(lambda: path.unlink(missing_ok=True))
+
+    async def _fetch(
+        self, repository: HubRepository, choice: Choice, parts: list[Part]
+    ) -> AsyncGenerator[Transfer]:
         total, done = choice.size_bytes, 0
         for part in parts:
             async with (

@@ -1,6 +1,7 @@
 // The Get models dialog: search the hub, see what fits, download with progress, load what came.
 import { $, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
+import { paintLeft } from './leftovers.js';
 import { load } from './loading.js';
 import { reloadModels } from './models.js';
 import { on, state, tell } from './store.js';
@@ -64,6 +65,7 @@ function build(shut) {
         h('div', { class: 'field', 'data-icon': 'search' }, box),
         h('button', { type: 'submit', class: 'button primary' }, 'Search')),
       h('ul', { class: 'moving', 'aria-label': 'Downloads' }),
+      h('ul', { class: 'moving left', 'aria-label': 'Unfinished files' }),
       h('p', { class: 'said', role: 'status' }, 'Models of Hugging Face that run here: GGUF files.'),
       h('p', { class: 'hint' }),
       h('ul', { class: 'found', 'aria-label': 'Found models' })));
@@ -160,8 +162,8 @@ async function start(button, model, file, provider) {
 async function look(own) {
   clearTimeout(timer);
   try {
-    const list = await call('GET', 'downloads');
-    if (own === dialog) paint(list);
+    const [list, left] = await Promise.all([call('GET', 'downloads'), call('GET', 'downloads/parts')]);
+    if (own === dialog) { paint(list); paintLeft($('.left', own), left, () => look(own), say); }
   } catch { /* what was shown stays */ }
   if (own === dialog) timer = setTimeout(() => look(own), EVERY);
 }
