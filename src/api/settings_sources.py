@@ -16,6 +16,7 @@ from api.settings_values import (
     NESTED,
     Origin,
     Source,
+    as_given,
     dashed,
     dotted,
     from_variables,
@@ -144,34 +145,34 @@ def config_file(asked: Path | None, *, data_dir: str | Path | None = None) -> Pa
 
 def _environment() -> Source:
     # Empty is unset: a compose file passes `LMDESK_TOKEN=` for a variable nobody set.
-    source = Source("environment", {}, shouted)
-    return replace(source, values=_variables(os.environ.items(), source))
+    return _variables("environment", os.environ.items(), "")
 
 
 def _dotenv(path: Path) -> Source:
-    source = Source(".env", {}, lambda keys: f"{shouted(keys)} in {path}")
     if not path.is_file():
-        return source
+        return Source(".env", {}, shouted)
     try:
         read = dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path} cannot be read: {error}.") from error
-    return replace(source, values=_variables(read.items(), source))
+    return _variables(".env", read.items(), f" in {path}")
 
 
-def _variables(given: Iterable[tuple[str, str | None]], source: Source) -> dict[str, Any]:
+def _variables(origin: Origin, variables: Iterable[tuple[str, str | None]], place: str) -> Source:
     """The settings among these variables; a misspelt one would otherwise be without effect."""
-    found = []
-    for name, text in given:
+    given: dict[str, str] = {}
+    source = Source(origin, {}, lambda keys: as_given(given, keys) + place)
+    for name, text in variables:
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS):
             continue
-        keys = tuple(upper.removeprefix(PREFIX).lower().split("__"))
-        if keys[0] not in Settings.model_fields or (len(keys) > 1 and keys[0] not in NESTED):
-            raise unknown_key(("__".join(keys),), source)
+        small = upper.removeprefix(PREFIX).lower()
+        head, *rest = small.split("__")
+        if head not in Settings.model_fields or (rest and head not in NESTED):
+            raise unknown_key((small,), source)
         if text:
-            found.append(("__".join(keys), text))
-    return from_variables(found)
+            given[small] = text
+    return replace(source, values=from_variables(given.items()))
 
 
 def _with_lmstudio(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """One place settings are written in: its values, and how it spells a key to a person."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,18 @@ def shouted(keys: Keys) -> str:
     """As an environment variable."""
     named = [str(key) for key in keys if isinstance(key, str)]
     return PREFIX + "__".join(named).replace("-", "_").upper()
+
+
+def as_given(names: Collection[str], keys: Keys) -> str:
+    """The same, where the variables of these small names are set: a key may stand inside of one."""
+    parts = [str(key) for key in keys if isinstance(key, str)]
+    plain = [part.replace("-", "_").lower() for part in parts]
+    for count in range(len(parts), 0, -1):
+        if "__".join(plain[:count]) in names:
+            inside = ".".join(parts[count:])
+            variable = shouted(tuple(parts[:count]))
+            return f"'{inside}' in {variable}" if inside else variable
+    return shouted(keys)
 
 
 def dotted(keys: Keys) -> str:

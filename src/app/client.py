@@ -20,6 +20,7 @@ from app.replies import Acted, JobEvent, TurnStarted
 from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
+from core.configured import Changed, Configured, ProviderLook
 from core.diagnosis import Diagnosis
 from core.download import DownloadInfo
 from core.flight import Flight
@@ -310,6 +311,26 @@ class DeskClient:
                 data = json.loads(sent.data)
                 number = int(sent.id) if sent.id and data["type"] != "tick" else None
                 yield JobEvent(number, data["type"], data)
+
+    # Settings
+
+    async def settings(self) -> Configured:
+        """Every setting with where it comes from."""
+        return await self._get(Configured, "/settings")
+
+    async def change_settings(
+        self, method: str, path: str, body: object = None, *, revision: str | None = None
+    ) -> Changed:
+        """One of the calls below `/settings` that change something.
+
+        `revision` is the content of the file that the change was made for.
+        """
+        headers = {"if-match": f'"{revision}"'} if revision else {}
+        return await self._send(Changed, method, f"/settings{path}", body, headers=headers)
+
+    async def try_provider(self, asked: dict[str, Any]) -> ProviderLook:
+        """What is at an address. Nothing is saved."""
+        return await self._send(ProviderLook, "POST", "/settings/providers/test", asked)
 
     # The rest
 

@@ -18,6 +18,18 @@ class ServerUnreachable(DeskError):
         )
 
 
+class OtherProblem(DeskError):
+    """An error that the core does not know: of the API itself, or of a newer server."""
+
+    def __init__(self, code: str, message: str, *, hint: str, parameter: object) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]
+        self.parameter = parameter
+
+    def extra(self) -> dict[str, object]:
+        return {"parameter": self.parameter} if isinstance(self.parameter, str) else {}
+
+
 def as_error(status: int, body: bytes) -> DeskError:
     """The error that an answer of this status and body speaks of."""
     problem = _parsed(body)
@@ -29,8 +41,8 @@ def as_error(status: int, body: bytes) -> DeskError:
         return kind(message, hint=hint, candidates=problem.get("candidates") or ())
     if kind is errors.ModelInUse:
         return kind(message, hint=hint, chats=problem.get("chats") or ())
-    # A code of a newer server stays what it is.
-    kind = kind or type("UnknownProblem", (DeskError,), {"code": code})
+    if kind is None:
+        return OtherProblem(code, message, hint=hint, parameter=problem.get("parameter"))
     return kind(message, hint=hint)
 
 

@@ -23,6 +23,7 @@ STYLES = (
     "flight",
     "routing",
     "loadsettings",
+    "settings",
     "learned",
     "phone",
 )

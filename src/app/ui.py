@@ -24,6 +24,7 @@ from app.load_settings_ui import add_load_settings
 from app.refusals import ServerUnreachable
 from app.replies import Reply
 from app.routing_ui import add_routing
+from app.settings_ui import add_settings
 from app.switching import add_switching
 from core.chat import Parameters
 from core.chats import Chat
@@ -92,6 +93,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     add_doctor(router, client)
     add_downloads(router, client)
     add_leftovers(router, client)
+    add_settings(router, client)
     return router
 
 

@@ -30,7 +30,7 @@ export async function call(method, path, body, { timeout = 20000 } = {}) {
   if (response.ok && told !== null) return told;
   if (response.status === 401) { location.reload(); }
   if (told?.message || told?.detail) {
-    throw new Problem({ code: told.code ?? 'failed', message: told.message ?? told.detail, hint: told.hint, chats: told.chats });
+    throw new Problem({ code: told.code ?? 'failed', message: told.message ?? told.detail, hint: told.hint, chats: told.chats, parameter: told.parameter });
   }
   throw away();
 }

@@ -3,6 +3,7 @@ import { $, h, iconButton, isPhone, kept } from './dom.js';
 import { newChat } from './chats.js';
 import { focusBox, stop } from './composer.js';
 import { openLearned } from './learned.js';
+import { openSettings } from './settings.js';
 import { on, state, tell } from './store.js';
 
 const root = document.documentElement;
@@ -13,6 +14,7 @@ const SHORTCUTS = [
   ['Ctrl K', 'Search chats'],
   ['Alt N', 'New chat'],
   ['Alt L', 'What this machine learned'],
+  ['Ctrl ,', 'Settings'],
   ['Ctrl B', 'Show or hide the chats'],
   ['F2', 'Rename the chat in the list that has the focus'],
   ['/', 'Go to the message box'],
@@ -41,6 +43,7 @@ function onKey(event) {
   const typing = /^(input|textarea|select)$/i.test(document.activeElement?.tagName ?? '');
   const handlers = [
     [command && event.code === 'KeyK', search],
+    [command && event.key === ',', openSettings],
     [command && event.code === 'KeyB', () => toggle('left')],
     [event.altKey && !command && event.code === 'KeyN', newChat],
     [event.altKey && !command && event.code === 'KeyL', openLearned],

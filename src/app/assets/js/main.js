@@ -18,6 +18,7 @@ import { startPulse } from './pulse.js';
 import { startRepairs } from './repairs.js';
 import { startRows } from './rows.js';
 import { startScroll } from './scroll.js';
+import { startSettings } from './settings.js';
 import { state } from './store.js';
 
 startKeys();
@@ -31,6 +32,7 @@ startDownloads();
 startMemory();
 startLoadSettings();
 startLearned();
+startSettings();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });
