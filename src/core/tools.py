@@ -32,6 +32,8 @@ class Tool(Value):
     destructive: bool | None = None
     open_world: bool | None = None
     """Whether it reaches beyond this machine."""
+    approval: ApprovalMode | None = None
+    """What a person chose for it; None where nobody did."""
     tokens: int = 0
     """About what its description costs in each request."""
 
