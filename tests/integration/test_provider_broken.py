@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -25,7 +26,7 @@ from core.providers import ProviderConfig
 from infrastructure.providers.kinds import KINDS, build
 from tests.ollama_server import ScriptedOllama
 from tests.servers import ScriptedLMStudio
-from tests.sockets import Asgi, Receive, Send, free_port, pages, raw_server, serve
+from tests.sockets import Asgi, Receive, Send, free_port, pages, raw_server, serve, until
 
 pytestmark = pytest.mark.anyio
 
@@ -142,6 +143,24 @@ async def test_an_answer_from_a_broken_server_is_an_error_and_never_an_answer(
     kinds = {"refuses": ProviderUnreachable, "401": ProviderNeedsToken}
     assert isinstance(failed.value, kinds.get(broken, DeskError))
     assert failed.value.message
+
+
+@pytest.mark.parametrize("broken", ["hangs up", "502 page", "html", "401"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_broken_server_costs_no_sockets(kind: ProviderKind, broken: str) -> None:
+    def connections() -> int:
+        return len(psutil.Process().net_connections())
+
+    server, _ = BROKEN[broken]
+    before = connections()
+    asked = ChatRequest(model_id="m", messages=(ChatMessage(role="user", content="Hi"),))
+    async with server() as url, provider_at(kind, url) as provider:
+        for _ in range(3):
+            await provider.health()
+            with pytest.raises(DeskError):
+                await anext(provider.stream_chat(asked))
+
+    await until(lambda: connections() <= before)
 
 
 @pytest.mark.parametrize("kind", KINDS)

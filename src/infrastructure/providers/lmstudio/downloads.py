@@ -54,7 +54,7 @@ async def download(
     size = at.total_size_bytes
     while at.status in ("downloading", "paused"):
         if at.job_id is None:
-            raise DownloadFailed("LM Studio does not say which download it started.")
+            raise DownloadFailed(f"{server.wording.who} does not say which download it started.")
         yield Transfer(
             downloaded_bytes=at.downloaded_bytes or 0,
             total_bytes=size,
@@ -66,7 +66,7 @@ async def download(
         size = at.total_size_bytes or size
     if at.status == "failed":
         raise DownloadFailed(
-            f"LM Studio could not download it: {quoted(at.error_message or at.error or '')}",
+            f"{server.wording.who} could not download it: {quoted(at.error_message or at.error or '')}",
             hint="Look at its own downloads. Starting it again goes on where it stopped.",
         )
     yield Transfer(downloaded_bytes=size or at.downloaded_bytes or 0, total_bytes=size)
@@ -95,7 +95,7 @@ def _read(server: Server, reply: Reply, model: str) -> WireDownload:
     error = reply.error
     if error is not None and error.type == "job_not_found":
         raise DownloadFailed(
-            "LM Studio does not know this download any more.",
+            f"{server.wording.who} does not know this download any more.",
             hint="It may have been restarted. Start the download again.",
         )
     try:
@@ -106,7 +106,7 @@ def _read(server: Server, reply: Reply, model: str) -> WireDownload:
     problem = reply_problem(reply, server.wording)
     if reply.status == 404 or (error is not None and "not_found" in (error.type or error.code)):
         raise HubModelNotFound(
-            f"LM Studio does not find {model}.", hint="Check how it is written."
+            f"{server.wording.who} does not find {model}.", hint="Check how it is written."
         ) from problem
     if not isinstance(problem, ProviderError):
         raise DownloadFailed(problem.message, hint=problem.hint) from problem
