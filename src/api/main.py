@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from api import docs, errors
 from api.gateway.meter import Meter
 from api.routers import (
+    agents,
     chats,
     desk,
     doctor,
@@ -61,6 +62,7 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
         chats.router,
         jobs.router,
         desk.router,
+        agents.router,
         doctor.router,
         downloads.router,
         embeddings.router,

@@ -7,6 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.configuration import Configuration
+from core.agent_book import AgentBook
+from core.agent_check import AgentChecker
 from core.agents import Agent
 from core.benchmarking import Benchmarks
 from core.configured import ProviderLook
@@ -42,6 +44,8 @@ class Services:
     monitor: HardwareMonitor
     revisions: Revisions
     agents: dict[str, Agent]
+    agent_book: AgentBook
+    agent_checker: AgentChecker
     planner: Planner
     swaps: Swaps
     downloads: Downloads

@@ -17,6 +17,8 @@ from api.services import Services
 from api.settings import Settings
 from api.settings_sources import SettingsSources
 from api.starter import EngineWithStarter
+from core.agent_book import AgentBook
+from core.agent_check import AgentChecker
 from core.benchmarking import Benchmarks
 from core.builtin_agents import BUILTIN_AGENTS
 from core.configured import ProviderLook
@@ -94,7 +96,9 @@ async def open_services(
             engine.library = library
         stack.push_async_callback(library.aclose)
         watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
-        agents = {agent.id: agent for agent in BUILTIN_AGENTS}
+        agent_book = AgentBook(store.agents, BUILTIN_AGENTS)
+        await agent_book.open()
+        agents = agent_book.agents
         revisions = Revisions()
         recorder = FlightRecorder(store, store.flights, monitor, secrets=_secrets(settings, engine))
         embeddings = EmbeddingService(library, jobs, store.vectors)
@@ -141,6 +145,8 @@ async def open_services(
             monitor,
             revisions,
             agents,
+            agent_book,
+            AgentChecker(library),
             planner,
             swaps,
             downloads,

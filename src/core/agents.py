@@ -32,31 +32,41 @@ class AgentLimits(Value):
     """Of a tool's result the model gets at most so much; the person gets all."""
 
 
-class Agent(Value):
-    """Instructions, models, parameters, tools and limits under a name."""
+class AgentDraft(Value):
+    """What a person says about an agent."""
 
-    id: str
-    name: str
-    description: str
+    name: str = Field(min_length=1, max_length=80)
+    description: str = Field(default="", max_length=300)
     """What it is for, in a sentence."""
-    instructions: str
+    instructions: str = Field(default="", max_length=100_000)
     """May hold variables such as `{{date}}`."""
-    picture: str = ""
+    picture: str = Field(default="", max_length=16)
     """An emoji; empty for the first letter of the name."""
     parameters: Parameters = Parameters()
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] = Field(default=(), max_length=20)
     """Models it wants, best first: names or patterns such as `*coder*`. They weigh most for `auto`,
     and answer when the model asked for fails before its first word."""
-    needs: tuple[Ability, ...] = ()
+    needs: tuple[Ability, ...] = Field(default=(), max_length=3)
     """What its model must be able to do."""
-    starters: tuple[str, ...] = ()
+    starters: tuple[str, ...] = Field(default=(), max_length=6)
     """First messages for an empty chat."""
-    tools: tuple[AgentTool, ...] = ()
+    tools: tuple[AgentTool, ...] = Field(default=(), max_length=100)
     limits: AgentLimits = AgentLimits()
-    builtin: bool = False
-    strict: bool = False
+    strict: bool = True
     """An answer from another model than the one asked for is a failure."""
+
+
+class Agent(AgentDraft):
+    """An agent there is."""
+
+    id: str
+    builtin: bool = False
     version: int = 1
     """Grows with each change."""
     updated_at: float | None = None
     """Unix seconds; None for a built-in one."""
+
+    @property
+    def draft(self) -> AgentDraft:
+        """What a person says about it, without what follows from its being kept."""
+        return AgentDraft(**self.model_dump(include=set(AgentDraft.model_fields)))

@@ -106,7 +106,7 @@ class Chain:
         request = ChatRequest(
             model_id=lease.model.id,
             instance_id=lease.instance.id,
-            messages=as_sent(plan),
+            messages=as_sent(plan, lease.model),
             parameters=plan.parameters.model_copy(update={"system_prompt": None}),
             wire=recording.wire,
         )

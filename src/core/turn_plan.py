@@ -3,11 +3,13 @@
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from core.agents import Agent
 from core.chat import ChatMessage, Parameters
 from core.chats import Chat, Message, RouteNote
 from core.errors import AgentNotFound, BadParameter, MessageEmpty, MessageTooLong
+from core.instructions import filled
 from core.models import ModelInfo
 from core.ports import ChatStore
 from core.preferences import AUTO
@@ -168,14 +170,15 @@ def new_message(chat_id: str, *, parent_id: str | None, role: str, content: str)
     )
 
 
-def as_sent(plan: TurnPlan) -> tuple[ChatMessage, ...]:
+def as_sent(plan: TurnPlan, model: ModelInfo) -> tuple[ChatMessage, ...]:
     """The conversation as the provider gets it: instructions first, empty answers left out.
 
     Neighbours of one role are joined: many chat templates insist on taking turns.
     """
     system = plan.parameters.system_prompt
     if system is None:
-        system = plan.agent.instructions
+        now = datetime.now().astimezone()
+        system = filled(plan.agent.instructions, agent=plan.agent.name, model=model, now=now)
     sent = [ChatMessage(role="system", content=system)] if system.strip() else []
     for message in plan.history:
         if not message.content.strip():

@@ -1,4 +1,4 @@
-"""The rest of the door: agents, the machine, and the pulse a screen polls."""
+"""The rest of the door: the machine, and the pulse a screen polls."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -10,31 +10,12 @@ from starlette.responses import StreamingResponse
 
 from api.services import Desk, Services
 from api.sse import HEADERS, MEDIA_TYPE
-from core.agents import Agent
-from core.errors import AgentNotFound
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.monitor import HardwareMonitor
 from core.pulse import ChatPulse, Pulse
 from core.version import VERSION
 
 router = APIRouter()
-
-
-@router.get("/agents", tags=["agents"])
-@router.get("/agents/", include_in_schema=False)
-async def list_agents(desk: Desk) -> list[Agent]:
-    """All agents."""
-    return list(desk.agents.values())
-
-
-@router.get("/agents/{agent_id}", tags=["agents"])
-async def read_agent(agent_id: str, desk: Desk) -> Agent:
-    """One agent."""
-    if agent_id not in desk.agents:
-        raise AgentNotFound(
-            f"There is no agent {agent_id!r}.", hint=f"There are: {', '.join(desk.agents)}."
-        )
-    return desk.agents[agent_id]
 
 
 @router.get("/hardware", tags=["hardware"])

@@ -4,6 +4,7 @@ from typing import Final
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -16,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0007"
+SCHEMA_VERSION: Final = "0008"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -123,4 +124,15 @@ message_vectors = Table(
     # 32-bit floats; NULL for a text that the model cannot take.
     Column("vector", LargeBinary),
     UniqueConstraint("message_id", "space"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("agent", JSON, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    UniqueConstraint("id", "version"),
 )

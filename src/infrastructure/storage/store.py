@@ -14,6 +14,7 @@ from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.errors import ChatNotFound
 from infrastructure.storage import tree
+from infrastructure.storage.agents import SqlAgents
 from infrastructure.storage.faults import storage_faults
 from infrastructure.storage.flights import SqlFlights
 from infrastructure.storage.listing import IS_WRITING, RUNNING_JOB
@@ -47,6 +48,8 @@ class SqlChatStore:
         """Vectors of texts, in the same file."""
         self.message_index = SqlMessageIndex(engine, self._lock)
         """What was said as vectors, in the same file."""
+        self.agents = SqlAgents(engine, self._lock)
+        """People's own agents, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 
