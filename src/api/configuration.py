@@ -12,7 +12,7 @@ from api.config_file import ConfigFile, FileChanged, parsed
 from api.settings import BadSetting, Keys, Settings
 from api.settings_sources import CONFIG_NAME, SettingsSources, given_settings
 from api.settings_values import Source, dotted
-from core.errors import BadParameter, Conflict, NotFound
+from core.errors import BadParameter, Conflict, DeskError, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,7 @@ class Configuration:
                 self._refuse_fixed(keys)
             before = self._file.text or ""
             self._refuse_unusable(changes)
-            await self._write(edited(before, changes))
-            await self._apply()
+            await self._commit(edited(before, changes))
             return self._remember(before)
 
     async def undo(self, word: str) -> None:
@@ -144,8 +143,7 @@ class Configuration:
                     hint="Something else was changed since. Change it by hand.",
                 )
             del self._undos[word]
-            await self._write(before)
-            await self._apply()
+            await self._commit(before)
 
     def waits(self, key: str) -> bool:
         """Whether the setting was changed, and the change counts after a restart only."""
@@ -173,36 +171,47 @@ class Configuration:
                     hint="What it said counts until LM Desk ends. A change here writes it again.",
                 )
             sources = self._with(text or "")
-            configured = sources.settings()
-        except BadSetting as error:
-            self.problem = error
+            await self._take_over(sources, sources.settings())
+        except DeskError as error:
+            bad = isinstance(error, BadSetting)
+            self.problem = error if bad else BadSetting(error.message, hint=error.hint)
             log.warning("the settings file is not taken over: %s", error.message)
-            return
-        self.problem = None
-        self.sources, self.configured = sources, configured
-        await self._apply()
+        else:
+            self.problem = None
 
     def _with(self, text: str) -> SettingsSources:
         return self.sources.with_file(self._file.path, parsed(text, self._file.path))
 
-    async def _apply(self) -> None:
-        """Put what may change into effect."""
-        values = {key: getattr(self.configured, key) for key in RUNTIME}
-        settings = self._start.model_copy(update=values)
-        if settings == self.settings:
-            return
-        self.settings = settings
-        for listener in self._listeners:
-            await listener(settings)
-
-    async def _write(self, text: str) -> None:
+    async def _commit(self, text: str) -> None:
+        """Into the file and into effect, or neither."""
+        before, sources = self._file.text, self._with(text)
         try:
-            sources = self._with(text)
             configured = sources.settings()
         except BadSetting as error:
             raise _unusable(error) from error
         await asyncio.to_thread(self._file.write, text)
         self.problem = None
+        try:
+            await self._take_over(sources, configured)
+        except DeskError:
+            await asyncio.to_thread(self._file.write, before or "")
+            raise
+
+    async def _take_over(self, sources: SettingsSources, configured: Settings) -> None:
+        """Put what may change into effect. A listener's error is raised, and all is as before."""
+        old = self.settings
+        values = {key: getattr(configured, key) for key in RUNTIME}
+        new = self._start.model_copy(update=values)
+        if new != old:
+            self.settings = new
+            try:
+                for listener in self._listeners:
+                    await listener(new)
+            except DeskError:
+                self.settings = old
+                for listener in self._listeners:
+                    await listener(old)
+                raise
         self.sources, self.configured = sources, configured
 
     def _remember(self, before: str) -> str:

@@ -20,6 +20,7 @@ from api.configuration import (
 )
 from api.settings import Settings
 from api.settings_sources import read_sources
+from core.errors import BadParameter
 
 pytestmark = pytest.mark.anyio
 
@@ -316,6 +317,30 @@ async def test_a_token_does_not_follow_its_provider_to_another_address(heard: Ke
         [(("lmstudio_url",), "http://new.lan"), (("lmstudio_token",), REMOVED)]
     )
     assert configuration.settings.provider_configs()[0].token is None
+
+
+async def test_what_cannot_be_put_into_effect_is_not_written_either(heard: Kept) -> None:
+    async def refuses(settings: Settings) -> None:
+        if settings.log_level == "debug":
+            raise BadParameter("That cannot work.", hint="Another way.")
+
+    configuration = opened(heard)
+    configuration.on_change(refuses)
+    with pytest.raises(BadParameter, match="cannot work"):
+        await configuration.change([(("log_level",), "debug")])
+    assert on_disk() == FILE
+    assert configuration.settings.log_level == configuration.configured.log_level == "info"
+    assert [settings.log_level for settings in heard.seen] == ["debug", "info"]
+
+    the_file().write_text(FILE + "log_level: debug\n")
+    await configuration.look()
+    assert configuration.problem is not None
+    assert configuration.problem.message == "That cannot work."
+    assert configuration.settings.log_level == "info"
+    the_file().write_text(FILE + "log_level: error\n")
+    await configuration.look()
+    assert configuration.problem is None
+    assert configuration.settings.log_level == "error"
 
 
 async def test_yaml_that_is_too_clever_is_left_to_a_person(heard: Kept) -> None:
