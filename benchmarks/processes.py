@@ -68,7 +68,7 @@ def upstream(**options: Any) -> Generator[Running]:
     """The scripted LM Studio; options are those of `benchmarks.upstream`."""
     given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "benchmarks.upstream", *given]
-    with _run(command, stdout=subprocess.PIPE) as process:
+    with running(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         started = time.monotonic()
         url = process.stdout.readline().decode().strip()
@@ -90,7 +90,7 @@ def desk(
     command = [sys.executable, "-m", "app", *arguments, "--port", str(port)]
     started = time.monotonic()
     # There, no .env or lmdesk.yaml of this checkout is read.
-    with _run(command, stdout=subprocess.DEVNULL, more=settings, cwd=data_dir) as process:
+    with running(command, stdout=subprocess.DEVNULL, more=settings, cwd=data_dir) as process:
         url = f"http://127.0.0.1:{port}"
         if ready:
             wait_for(f"{url}/readyz", process)
@@ -103,7 +103,7 @@ def server(module: str, *arguments: str) -> Generator[Running]:
     port = free_port()
     command = [sys.executable, "-m", module, str(port), *arguments]
     started = time.monotonic()
-    with _run(command, stdout=subprocess.DEVNULL) as process:
+    with running(command, stdout=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/livez", process)
         yield Running(url, process, started)
@@ -122,11 +122,24 @@ def ask(module: str, *arguments: str, seconds: float) -> Any:
     return json.loads(done.stdout)
 
 
+def show(module: str, *arguments: str) -> None:
+    """Run a module of this folder in a process of its own; what it prints is shown."""
+    command = [sys.executable, "-m", module, *arguments]
+    subprocess.run(command, env=ENVIRONMENT, cwd=HOUSE, check=True)
+
+
 @contextmanager
-def _run(
-    command: list[str], *, stdout: int, more: dict[str, str] | None = None, cwd: Path = HOUSE
+def running(
+    command: list[str],
+    *,
+    stdout: int,
+    stderr: int | None = None,
+    more: dict[str, str] | None = None,
+    cwd: Path = HOUSE,
 ) -> Generator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env={**ENVIRONMENT, **(more or {})}, cwd=cwd, stdout=stdout)
+    """Any program, ended with its family at the end."""
+    environment = {**ENVIRONMENT, **(more or {})}
+    process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=stdout, stderr=stderr)
     try:
         yield process
     finally:
