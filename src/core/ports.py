@@ -130,6 +130,10 @@ class MessageIndex(Protocol):
         """Keep a vector a message id; None for a text that has none."""
         ...
 
+    async def make_ready(self, space: str) -> None:
+        """Read what the next search needs."""
+        ...
+
     async def similar_chats(
         self, space: str, vector: Vector, query: str, *, limit: int
     ) -> list[Chat]:

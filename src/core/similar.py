@@ -140,15 +140,19 @@ class SimilarChats:
         mark = (space, self._revisions.chats)
         if mark == self._done:
             return 0
-        while not self._jobs.list(state="running", kind="turn"):
+        while not self._answering():
             texts = await self._index.unindexed(space, limit=BATCH)
             if not texts:
+                await self._index.make_ready(space)
                 self._done = mark
                 break
             await self._index.keep_messages(space, await self._vectors(model, texts))
             indexed += len(texts)
             await asyncio.sleep(PAUSE_SECONDS)
         return indexed
+
+    def _answering(self) -> bool:
+        return any(job.kind in ("turn", "request") for job in self._jobs.list(state="running"))
 
     async def _vectors(
         self, model: ModelInfo, texts: Sequence[tuple[str, str]]

@@ -1,6 +1,6 @@
 """What was said as vectors: `core.ports.MessageIndex`, kept in SQL and compared in memory.
 
-One matrix of unit vectors a space, read at its first use; a search is one multiplication.
+The unit vectors of a space are read at its first use; a search is one multiplication.
 """
 
 import asyncio
@@ -33,12 +33,14 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 KEPT_SPACES: Final = 2
 # The best messages looked at for their chats.
 LOOKED_AT: Final = 400
+MAX_BLOCKS: Final = 32
 
 
 class _Space(NamedTuple):
     """Unit vectors of messages and whose they are."""
 
-    matrix: "NDArray[np.float32]"
+    blocks: "tuple[NDArray[np.float32], ...]"
+    """All of one width; together as long as the two lists."""
     seqs: list[int]
     chat_ids: list[str]
 
@@ -110,6 +112,11 @@ class SqlMessageIndex:
             telling = [row for row in rows.values() if row.vector is not None]
             self._fresh.setdefault(space, []).extend(telling)
 
+    async def make_ready(self, space: str) -> None:
+        """Read the vectors before somebody waits for them. Raises StorageError."""
+        async with self._growing:
+            await self._current(space)
+
     async def similar_chats(
         self, space: str, vector: Vector, query: str, *, limit: int
     ) -> list[Chat]:
@@ -120,9 +127,9 @@ class SqlMessageIndex:
         for _ in range(2):
             async with self._growing:
                 known = await self._current(space)
-            if not known.seqs or known.matrix.shape[1] != len(vector):
+            if not known.seqs or known.blocks[0].shape[1] != len(vector):
                 return []
-            best = await asyncio.to_thread(_best, known, vector, hidden)
+            best = await asyncio.to_thread(_best, known, vector, hidden, limit)
             found = await self._chats(list(best), query)
             if len(found) == len(best):
                 break
@@ -130,7 +137,7 @@ class SqlMessageIndex:
         ranked = [
             chat.model_copy(update={"score": round(best[seq], 4)}) for seq, chat in found.items()
         ]
-        return sorted(ranked, key=lambda chat: -(chat.score or 0.0))[:limit]
+        return sorted(ranked, key=lambda chat: -(chat.score or 0.0))
 
     async def _hidden(self) -> set[str]:
         """Deleted chats that may come back."""
@@ -189,31 +196,33 @@ def _space(rows: Sequence[Any]) -> _Space:
     import numpy as np  # a tenth of a second that most starts need not pay
 
     if not rows:
-        return _Space(np.zeros((0, 0), np.float32), [], [])
+        return _Space((), [], [])
     size = len(rows[0].vector)
     same = [row for row in rows if len(row.vector) == size][: max(1, MAX_BYTES // size)]
     matrix = np.frombuffer(b"".join(row.vector for row in same), np.float32).reshape(len(same), -1)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     matrix = matrix / np.maximum(lengths, np.float32(1e-9))
-    return _Space(matrix, [row.seq for row in same], [row.chat_id for row in same])
+    return _Space((matrix,), [row.seq for row in same], [row.chat_id for row in same])
 
 
 def _grown(known: _Space, fresh: Sequence[_Row]) -> _Space:
     import numpy as np
 
     more = _space(fresh)
-    if not known.seqs or not more.seqs or known.matrix.shape[1] != more.matrix.shape[1]:
+    if not known.seqs or not more.seqs or known.blocks[0].shape[1] != more.blocks[0].shape[1]:
         return known if known.seqs else more
-    matrix = np.concatenate([known.matrix, more.matrix])
-    return _Space(matrix, known.seqs + more.seqs, known.chat_ids + more.chat_ids)
+    first, *rest = (*known.blocks, *more.blocks)
+    if len(rest) > MAX_BLOCKS:  # the large one is never copied for a few new ones
+        rest = [np.concatenate(rest)]
+    return _Space((first, *rest), known.seqs + more.seqs, known.chat_ids + more.chat_ids)
 
 
 def _row(message: Any, vector: Vector | None) -> _Row:
     return _Row(message.seq, message.chat_id, None if vector is None else packed(vector))
 
 
-def _best(known: _Space, vector: Vector, hidden: set[str]) -> dict[int, float]:
-    """By the number of its best message, the score of each chat that stands out.
+def _best(known: _Space, vector: Vector, hidden: set[str], limit: int) -> dict[int, float]:
+    """By the number of its best message, the score of each chat that stands out, best first.
 
     Models differ in what they call similar: what counts is to be at least half as far above the
     middle as the best one is.
@@ -221,7 +230,8 @@ def _best(known: _Space, vector: Vector, hidden: set[str]) -> dict[int, float]:
     import numpy as np
 
     asked = np.asarray(vector, np.float32)
-    scores = known.matrix @ (asked / max(float(np.linalg.norm(asked)), 1e-9))
+    asked = asked / np.float32(max(float(np.linalg.norm(asked)), 1e-9))
+    scores = np.concatenate([block @ asked for block in known.blocks])
     shown = np.arange(len(scores))
     if hidden:
         shown = np.flatnonzero([chat_id not in hidden for chat_id in known.chat_ids])
@@ -233,7 +243,7 @@ def _best(known: _Space, vector: Vector, hidden: set[str]) -> dict[int, float]:
     found: dict[str, tuple[int, float]] = {}
     for place in order.tolist():
         score = float(scores[place])
-        if score < least:
+        if score < least or len(found) == limit:
             break
         found.setdefault(known.chat_ids[place], (known.seqs[place], score))
     return dict(found.values())
