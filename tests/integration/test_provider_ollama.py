@@ -353,6 +353,7 @@ HEL = said("Hel")
         ),
         ([HEL], ProviderProtocolError, "Hel"),
         ([HEL, b'{"model":"x","mess'], ProviderProtocolError, "Hel"),
+        ([HEL, b'{"model":"x","mess\n', said("lo"), done(2)], ProviderProtocolError, "Hel"),
         ([], ProviderProtocolError, ""),
         ([done(0)], ContextTooLong, ""),
         # How a proxy of the npm kind streams: no message in any line.

@@ -435,7 +435,12 @@ async def test_a_prompt_too_long_is_called_that(mock: LLMock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"), [("disconnect", ProviderUnreachable), ("truncate", ProviderProtocolError)]
+    ("fault", "kind"),
+    [
+        ("disconnect", ProviderUnreachable),
+        ("truncate", ProviderProtocolError),
+        ("corrupt", ProviderProtocolError),
+    ],
 )
 async def test_a_stream_that_is_not_whole_is_never_taken_for_an_answer(
     mock: LLMock, fault: str, kind: type[DeskError]

@@ -76,6 +76,17 @@ def test_the_reasoning_field_of_gpt_oss_counts_as_thinking() -> None:
     assert texts(events) == ("Hm", "Yes")
 
 
+def test_a_broken_frame_ends_the_reading_and_what_is_no_frame_does_not() -> None:
+    events, reader = read(chunk({"content": "a"}) + b"data: ping\n\n" + chunk({"content": "b"}))
+    assert [event.content for event in events] == ["a", "b"]  # type: ignore[union-attr]
+    assert not reader.unreadable
+
+    broken = chunk({"content": "lost"})[:40] + b"\n\n"
+    events, reader = read(chunk({"content": "a"}) + broken + chunk({"content": "b"}))
+    assert [event.content for event in events] == ["a"]  # type: ignore[union-attr]
+    assert reader.unreadable
+
+
 def test_two_frames_spliced_into_one_line_give_the_later_one() -> None:
     spliced = chunk({"content": "lost"})[:40] + chunk({"content": "kept"})
 

@@ -5,7 +5,7 @@ from typing import Any
 from core.chat import ChatRequest, ChatStream
 from core.errors import ProviderProtocolError
 from infrastructure.providers.ollama.stream import AnswerReader
-from infrastructure.providers.openai.chat import cut_short, messages, nothing_said
+from infrastructure.providers.openai.chat import cut_short, messages, nothing_said, unreadable
 from infrastructure.providers.problems import problem, reply_problem
 from infrastructure.providers.server import HttpServer
 from infrastructure.providers.wording import Wording
@@ -74,9 +74,9 @@ def payload(request: ChatRequest, kept: dict[str, Any]) -> dict[str, Any]:
 
 def _whole(reader: AnswerReader, words: Wording) -> None:
     """Raises unless the stream ended as a whole answer does."""
-    if reader.unread and not reader.said:
+    if reader.strange and not reader.said:
         raise ProviderProtocolError(
-            f"{words.who} sent {reader.unread} lines that are no part of an answer.",
+            f"{words.who} sent {reader.strange} lines that are no part of an answer.",
             hint="It may be something that only resembles Ollama: try its OpenAI API instead.",
         )
     if not reader.said and not reader.stats.get("eval_count"):
@@ -88,3 +88,5 @@ def _whole(reader: AnswerReader, words: Wording) -> None:
 def _refuse(reader: AnswerReader, words: Wording) -> None:
     if reader.failure is not None:
         raise problem(reader.failure, words)
+    if reader.unreadable:
+        raise unreadable(words)

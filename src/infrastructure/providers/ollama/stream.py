@@ -33,7 +33,8 @@ class AnswerReader:
         "model",
         "said",
         "stats",
-        "unread",
+        "strange",
+        "unreadable",
     )
 
     def __init__(self) -> None:
@@ -48,8 +49,10 @@ class AnswerReader:
         """A tool was called."""
         self.stats: dict[str, Any] = {}
         """What the last line counts, durations in nanoseconds."""
-        self.unread = 0
+        self.strange = 0
         """Lines that are no part of an answer."""
+        self.unreadable = False
+        """A piece of the answer came broken: what follows would have a hole before it."""
         self._lines = LineSplitter()
         self._think = ThinkSplitter()
 
@@ -58,7 +61,7 @@ class AnswerReader:
         events: list[ChatEvent] = []
         for line in self._lines.feed(chunk):
             self._line(line, events)
-            if self.done or self.failure is not None:
+            if self.done or self.unreadable or self.failure is not None:
                 break
         if self._lines.too_long:
             self.failure = ServerError("The stream has a line without an end.")
@@ -103,7 +106,8 @@ class AnswerReader:
         except orjson.JSONDecodeError:
             frame = None
         if not isinstance(frame, dict):
-            self.unread += 1
+            self.strange += 1
+            self.unreadable = line.lstrip().startswith(b"{")
             return
         if (failure := check_body(frame)) is not None:
             self.failure = failure
@@ -114,7 +118,7 @@ class AnswerReader:
         if isinstance(message, dict):
             self._message(message, events)
         elif not frame.get("done"):
-            self.unread += 1
+            self.strange += 1
         if frame.get("done") is True:
             self.done = True
             self.stats = {name: frame[name] for name in _STATS if frame.get(name) is not None}

@@ -96,6 +96,14 @@ def cut_short(words: Wording) -> ProviderProtocolError:
     )
 
 
+def unreadable(words: Wording) -> ProviderProtocolError:
+    """The error for a stream one piece of which came broken."""
+    return ProviderProtocolError(
+        f"{words.who} sent a piece of the answer that cannot be read.",
+        hint="What was written before it is kept. Ask again.",
+    )
+
+
 def nothing_said(words: Wording, *, done: bool) -> DeskError:
     """The error for an answer without a word; `done` if the server calls it whole."""
     if done:
@@ -176,6 +184,8 @@ def _note_reply(wire: WireLog | None, reply: Reply) -> None:
 def _refuse(reader: AnswerReader, words: Wording) -> None:
     if reader.failure is not None:
         raise problem(reader.failure, words)
+    if reader.unreadable:
+        raise unreadable(words)
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:

@@ -54,6 +54,7 @@ class AnswerReader:
         "model",
         "said",
         "stats",
+        "unreadable",
         "usage",
     )
 
@@ -70,6 +71,8 @@ class AnswerReader:
         """Anything at all was generated."""
         self.usage: dict[str, Any] | None = None
         self.stats: dict[str, Any] = {}
+        self.unreadable = False
+        """A piece of the answer came broken: what follows would have a hole before it."""
         self._event = b""
         self._lines = LineSplitter()
         self._think = ThinkSplitter()
@@ -79,7 +82,7 @@ class AnswerReader:
         events: list[ChatEvent] = []
         for line in self._lines.feed(chunk):
             self._line(line, events)
-            if self.done or self.failure is not None:
+            if self.done or self.unreadable or self.failure is not None:
                 break
         if self._lines.too_long:
             self.failure = ServerError("The stream has a line without an end.")
@@ -123,6 +126,10 @@ class AnswerReader:
             try:
                 frame = orjson.loads(spliced[2]) if spliced[1] else None
             except orjson.JSONDecodeError:
+                frame = None
+            if frame is None:
+                # Anything but the beginning of a frame is no piece of the answer.
+                self.unreadable = self.finish_reason is None and payload.startswith(b"{")
                 return
         if self._event == b"error":
             self.failure = check_body(frame) or check_body({"error": frame})
