@@ -173,8 +173,8 @@ class Configuration:
             sources = self._with(text or "")
             await self._take_over(sources, sources.settings())
         except DeskError as error:
-            bad = isinstance(error, BadSetting)
-            self.problem = error if bad else BadSetting(error.message, hint=error.hint)
+            known = error if isinstance(error, BadSetting) else None
+            self.problem = known or BadSetting(error.message, hint=error.hint)
             log.warning("the settings file is not taken over: %s", error.message)
         else:
             self.problem = None

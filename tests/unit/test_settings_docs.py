@@ -46,6 +46,20 @@ def test_the_yaml_example_lists_every_setting_but_the_passwords() -> None:
     assert names == ["lmstudio", "ollama", "work", "twins", "twins-2"]
 
 
+def test_the_examples_of_the_documentation_work() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    providers, models = map(yaml.safe_load, examples)
+    settings = Settings.model_validate({**providers, **models, "fallback": {"remote": ["work"]}})
+    names = [config.name for config in settings.provider_configs()]
+    assert names == ["ollama", "work", "studios", "studios-2"]
+    with_remote = {"providers": {"huggingface": {}}, **models}
+    preferences = Settings.model_validate(with_remote).preferences
+    assert preferences.by_task["coding"] == ("*coder*", "qwen/qwen3-4b")
+    assert preferences.remote_fallback == ("huggingface",)
+
+
 def test_every_part_of_a_provider_is_documented() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     missing = [key for key in ProviderEntry.model_fields if f"| `{key}` |" not in text]
