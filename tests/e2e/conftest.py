@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import (
@@ -36,6 +37,13 @@ PHONE = ViewportSize(width=390, height=844)
 PATIENCE_MS = 20_000
 
 Open = Callable[..., Screen]
+
+
+class SpareDesk(NamedTuple):
+    """A desk, and where its LM Studio would be."""
+
+    desk: Desk
+    studio_port: int
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -186,34 +194,44 @@ def studio_desk(studio: ScriptedLMStudio, running_studio_desk: Desk) -> Desk:
     return running_studio_desk
 
 
+@pytest.fixture
+def studio_screen(studio_desk: Desk, open_tab: Open) -> Screen:
+    """A tab on an empty chat of the desk with the scripted LM Studio."""
+    return open_tab(studio_desk)
+
+
+# With nothing
+
+
 @pytest.fixture(scope="package")
-def running_quiet_desk(
-    running_studio: Studio, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("quiet_desk")
+def running_spare_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpareDesk]:
+    folder = tmp_path_factory.mktemp("spare_desk")
     # A file that is no library stands before whatever this machine has.
     folder.joinpath(LIBRARY).write_text("not a library")
+    port = free_port()
     desk = Desk(
         folder,
-        lmstudio_url=running_studio.url,
+        lmstudio_url=f"http://127.0.0.1:{port}",
         embedded="off",
         on_start="nothing",
         environment={"LD_LIBRARY_PATH": str(folder)},
     )
     desk.start()
-    yield desk
+    yield SpareDesk(desk, port)
     desk.stop()
 
 
 @pytest.fixture
-def quiet_desk(studio: ScriptedLMStudio, running_quiet_desk: Desk) -> Desk:
-    """One that picks no model by itself, on a machine without a driver for GPUs."""
-    running_quiet_desk.clean()
-    running_quiet_desk.get("/models/", refresh=True)
-    return running_quiet_desk
+def absent(running_spare_desk: SpareDesk) -> Studio:
+    """The LM Studio of the spare desk, which does not run yet."""
+    return Studio(ScriptedLMStudio(tokens=3), port=running_spare_desk.studio_port)
 
 
 @pytest.fixture
-def studio_screen(studio_desk: Desk, open_tab: Open) -> Screen:
-    """A tab on an empty chat of the desk with the scripted LM Studio."""
-    return open_tab(studio_desk)
+def spare_desk(running_spare_desk: SpareDesk) -> Desk:
+    """One that a test may kill: no LM Studio, no GPU, and no model is picked by itself."""
+    desk = running_spare_desk.desk
+    if desk.process is None:
+        desk.start()
+    desk.clean()
+    return desk

@@ -1,8 +1,6 @@
 """The Connection panel: it says what is wrong with LM Studio, and sees by itself when it is right."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -12,21 +10,6 @@ from tests.e2e.conftest import PATIENCE_MS, Open
 from tests.e2e.running import Desk, Studio
 from tests.e2e.screen import AWAY, Screen
 from tests.servers import TOKEN, ScriptedLMStudio
-
-
-@pytest.fixture
-def absent() -> Studio:
-    """An LM Studio that does not run yet."""
-    return Studio(ScriptedLMStudio(tokens=3))
-
-
-@pytest.fixture
-def lonely(absent: Studio, tmp_path: Path) -> Iterator[Desk]:
-    """A desk that has nothing else."""
-    desk = Desk(tmp_path / "lonely", lmstudio_url=absent.url, embedded="off")
-    desk.start()
-    yield desk
-    desk.stop()
 
 
 def panel(page: Page) -> Locator:
@@ -39,9 +22,9 @@ def way_in(screen: Screen) -> Locator:
 
 
 def test_the_panel_says_what_is_wrong_and_turns_green_by_itself(
-    lonely: Desk, absent: Studio, open_tab: Open
+    spare_desk: Desk, absent: Studio, open_tab: Open
 ) -> None:
-    screen = open_tab(lonely)
+    screen = open_tab(spare_desk)
     page, opened = screen.page, panel(screen.page)
     notice = page.get_by_text("No model can answer: LM Studio not running.")
     expect(notice).to_be_visible()
@@ -104,16 +87,16 @@ def test_escape_closes_the_panel_and_leaves_the_answer_alone(
 
 
 def test_the_panel_says_when_the_desk_itself_is_away(
-    lonely: Desk, absent: Studio, open_tab: Open
+    spare_desk: Desk, absent: Studio, open_tab: Open
 ) -> None:
-    screen = open_tab(lonely)
+    screen = open_tab(spare_desk)
     screen.allow(AWAY)
     way_in(screen).click()
     expect(panel(screen.page).get_by_role("listitem")).to_be_visible()
 
-    lonely.kill()
+    spare_desk.kill()
     expect(panel(screen.page).get_by_role("status")).to_contain_text("LM Desk's server")
-    lonely.start()
+    spare_desk.start()
 
     expect(panel(screen.page).get_by_role("status")).to_have_text("LM Studio needs you.")
 

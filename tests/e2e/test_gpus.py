@@ -95,8 +95,8 @@ def test_two_gpus_are_shown_and_one_that_is_lost_does_not_take_the_other(
 
 
 def test_without_a_driver_the_page_says_so_and_shows_the_rest(
-    quiet_desk: Desk, open_tab: Open
+    spare_desk: Desk, open_tab: Open
 ) -> None:
-    screen = open_tab(quiet_desk)
+    screen = open_tab(spare_desk)
     expect(screen.page.locator("#gpu-note")).to_contain_text("only processor and memory")
     expect(screen.page.locator("#gauges .gauge")).to_have_count(2)

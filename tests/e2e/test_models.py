@@ -6,7 +6,7 @@ from itertools import pairwise
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import Open
-from tests.e2e.running import Desk, wait_for
+from tests.e2e.running import Desk, Studio, wait_for
 from tests.e2e.screen import REFUSED, Screen, numbers
 from tests.servers import ScriptedLMStudio
 
@@ -133,20 +133,26 @@ def test_a_model_in_use_is_not_unloaded_unless_one_insists(screen: Screen, desk:
 
 
 def test_a_desk_told_to_do_nothing_leaves_the_pick_to_a_person(
-    quiet_desk: Desk, studio: ScriptedLMStudio, open_tab: Open
+    spare_desk: Desk, absent: Studio, open_tab: Open
 ) -> None:
-    studio.tokens = 3
-    screen = open_tab(quiet_desk)
+    absent.app.models["qwen/qwen3-4b"].instances["qwen/qwen3-4b"] = 8192
+    with absent.up():
+        _leaves_the_pick(spare_desk, open_tab)
+
+
+def _leaves_the_pick(desk: Desk, open_tab: Open) -> None:
+    desk.get("/models/", refresh=True)
+    screen = open_tab(desk)
     expect(screen.model_state).to_have_text("Pick a model")
     expect(screen.load).to_be_disabled()
     screen.send("Count")
     expect(screen.page.get_by_text("Pick a model first.")).to_be_visible()
     expect(screen.message).to_have_value("Count")
-    assert quiet_desk.get("/chats")["total"] == 0
+    assert desk.get("/chats")["total"] == 0
 
     screen.choose("QWEN3-4B")
     expect(screen.model_state).to_have_text("Loaded")
     screen.message.press("Enter")
     expect(screen.answers.get_by_test_id("bot")).to_have_text(numbers(3))
 
-    expect(open_tab(quiet_desk).model_state).to_have_text("Loaded")
+    expect(open_tab(desk).model_state).to_have_text("Loaded")

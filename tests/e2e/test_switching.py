@@ -204,7 +204,7 @@ def test_escape_changes_nothing_and_the_focus_comes_back(
 
 
 def test_a_switch_waits_for_the_answer_by_default(screen: Screen, studio: PickyStudio) -> None:
-    studio.tokens = 160
+    studio.tokens = 400
     screen.send("Count")
     expect(screen.live).to_contain_text("0 1 2")
     screen.choose("LARGE")
@@ -216,7 +216,8 @@ def test_a_switch_waits_for_the_answer_by_default(screen: Screen, studio: PickyS
     button(dialog, "Switch").click()
 
     expect(screen.model_state).to_contain_text("Waiting for the answer in “Count” to end")
-    expect(screen.answers.get_by_test_id("bot")).to_have_text(numbers(160))
+    studio.rate = 1000
+    expect(screen.answers.get_by_test_id("bot")).to_have_text(numbers(400))
     expect(screen.model_state).to_have_text("Loaded")
     assert studio.aborted == 0
     assert not studio.models[SMALL].instances
@@ -251,7 +252,7 @@ def test_a_switch_now_ends_the_answer_and_says_so(screen: Screen, studio: PickyS
 def test_an_answer_that_waits_for_another_chats_answer_names_it(
     screen: Screen, studio: PickyStudio
 ) -> None:
-    studio.tokens = 160
+    studio.tokens = 400
     screen.send("Count")
     expect(screen.live).to_contain_text("0 1 2")
     screen.new_chat.click()
@@ -263,7 +264,7 @@ def test_an_answer_that_waits_for_another_chats_answer_names_it(
     expect(screen.page.locator("#phase-line")).to_contain_text(
         "Waiting for the answer in “Count” to end"
     )
-    studio.tokens = 3
+    studio.tokens, studio.rate = 3, 1000
     expect(screen.answers.get_by_test_id("bot")).to_have_text(numbers(3))
     expect(screen.answers.locator(".facts")).to_contain_text("large")
     assert studio.aborted == 0
