@@ -30,9 +30,12 @@ async def choices(desk: Services, call: Call) -> AsyncGenerator[Choice]:
     asked = call.model.strip()
     automatic = asked.casefold() == AUTO
     if call.path == EMBEDDINGS:
-        # Vectors of two models have nothing in common: no other one takes over.
-        model = await _embedder(desk) if automatic else await desk.library.resolve(asked)
-        yield Choice(model, "auto:embedding" if automatic else "asked")
+        # Vectors of two models have nothing in common: for one that was named no other takes over.
+        if not automatic:
+            yield Choice(await desk.library.resolve(asked), "asked")
+            return
+        for model in await _embedders(desk):
+            yield Choice(model, "auto:embedding")
         return
     first: str | None = None
     if not automatic:
@@ -62,8 +65,8 @@ def _writer(model: ModelInfo) -> ModelInfo:
     return model
 
 
-async def _embedder(desk: Services) -> ModelInfo:
-    """One that is in memory, else the first there is; none of somebody else's computer."""
+async def _embedders(desk: Services) -> list[ModelInfo]:
+    """Those in memory first; none of somebody else's computer. Raises ModelNotFound."""
     there = [
         model
         for model in await desk.library.models()
@@ -71,10 +74,8 @@ async def _embedder(desk: Services) -> ModelInfo:
         and model.stale_since is None
         and not desk.library.config(model.provider).remote
     ]
-    loaded = (model for model in there if model.loaded)
-    model = next(loaded, next(iter(there), None))
-    if model is None:
+    if not there:
         raise ModelNotFound(
             "There is no embedding model.", hint="Name one of a provider that serves one."
         )
-    return model
+    return sorted(there, key=lambda model: not model.loaded)
