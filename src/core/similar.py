@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from core.chats import Chat, ChatPage, SearchMode
 from core.embedding import Vector
 from core.embeddings import EmbeddingService, refused
-from core.errors import DeskError, NoEmbeddingModel
+from core.errors import DeskError, ModelUnloaded, NoEmbeddingModel
 from core.jobs import JobService
 from core.models import ModelInfo
 from core.ports import ChatStore, MessageIndex
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # How often to look whether there is something new to index; a look costs a number's comparison.
 LOOK_SECONDS = 5.0
+# After a failure, which the provider may need a while to get over.
+TROUBLE_SECONDS = 60.0
 # Small, so that a batch never holds the model for long, and pauses between batches let others in.
 BATCH = 16
 PAUSE_SECONDS = 0.05
@@ -124,11 +126,15 @@ class SimilarChats:
     async def run(self) -> None:
         """Keep the index in step until cancelled."""
         while True:
+            pause = LOOK_SECONDS
             try:
                 await self.look()
+            except ModelUnloaded:
+                log.info("messages are indexed further when their model is back")
             except DeskError as error:
                 log.warning("messages could not be indexed: %s", error.message)
-            await asyncio.sleep(LOOK_SECONDS)
+                pause = TROUBLE_SECONDS
+            await asyncio.sleep(pause)
 
     async def look(self) -> int:
         """Index what is new, if a model for it is at hand and nobody waits for an answer; how many."""

