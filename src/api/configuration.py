@@ -155,8 +155,13 @@ class Configuration:
         """Why this cannot be changed here, in one sentence; empty if it can."""
         if keys[0] not in RUNTIME:
             return "It is read when LM Desk starts: set it in the file or the environment."
-        origin, place = self.sources.origin(keys)
-        return f"Set by {PLACES[origin]}: {place}." if origin in PLACES else ""
+        # One address and several are two ways to say the same.
+        other = {"base_url": "base_urls", "base_urls": "base_url"}.get(str(keys[-1]))
+        for asked in (keys, *([(*keys[:-1], other)] if other else [])):
+            origin, place = self.sources.origin(asked)
+            if origin in PLACES:
+                return f"Set by {PLACES[origin]}: {place}."
+        return ""
 
     # -- inside ----------------------------------------------------------------------------------
 

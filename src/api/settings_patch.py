@@ -7,6 +7,7 @@ from api.config_edit import REMOVED, Change
 from api.configuration import Configuration, UnusableSetting
 from api.settings import LMSTUDIO
 from api.settings_parts import NAME, ProviderEntry
+from api.settings_sources import SHORT
 from api.settings_values import NESTED
 from core.errors import Conflict, ProviderNotFound
 
@@ -53,19 +54,41 @@ def from_entry(configuration: Configuration, name: str, entry: Mapping[str, Any]
             hint="Give it another name.",
             parameter="name",
         )
-    name = existing_name(configuration, name) or name
+    known = existing_name(configuration, name)
+    name = known or name
     held = _in_file(configuration, name)
     changes: list[Change] = [
         (("providers", name, key), REMOVED)
         for key in held
         if key not in entry and key in ProviderEntry.model_fields and key != "token"
     ]
-    changes += [
-        (("providers", name, key), REMOVED if value is None else value)
-        for key, value in entry.items()
-        if value is not None or key in held
-    ]
-    return changes or [(("providers", name), {})]
+    current = _current(configuration, name)
+    for key, value in entry.items():
+        keys = _place(configuration, ("providers", name, key), held)
+        written = key in held or len(keys) == 1
+        if value is None:
+            if written or configuration.lock_of(keys):
+                changes.append((keys, REMOVED))
+        # What is so already, by a default or a stronger place, is not written down.
+        elif written or value != current.get(key):
+            changes.append((keys, value))
+    return changes if changes or known else [(("providers", name), {})]
+
+
+def _current(configuration: Configuration, name: str) -> dict[str, Any]:
+    """What is in effect for a provider, but for its token, as a caller would send it."""
+    entry = configuration.configured.entries().get(name, ProviderEntry())
+    shown = entry.model_dump(mode="json", exclude={"token"})
+    return {**shown, "kind": entry.kind_for(name)}
+
+
+def _place(
+    configuration: Configuration, keys: tuple[str, ...], held: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Where the file says it: LM Studio's address may stand there in the short way."""
+    short = SHORT.get(keys)
+    in_file = short is not None and short in configuration.sources.file.values
+    return (short,) if short is not None and in_file and keys[-1] not in held else keys
 
 
 def without(configuration: Configuration, name: str) -> list[Change]:

@@ -148,6 +148,25 @@ async def test_a_provider_is_added_changed_switched_off_and_removed_while_it_run
         assert (again.status_code, again.json()["code"]) == (404, "undo_not_found")
 
 
+async def test_of_lm_studio_only_what_differs_is_written_and_where_it_stands_already(
+    tmp_path: Path,
+) -> None:
+    studio = ScriptedLMStudio(models=[ScriptedModel("one")])
+    async with serve(studio) as url, run_desk(tmp_path) as desk:
+        here = "/api/v1/settings/providers/lmstudio"
+        as_it_is = {"base_url": "http://127.0.0.1:1234", "timeout": None, "enabled": None}
+        path = the_file(tmp_path)
+        assert (await desk.put(here, json=as_it_is)).json()["undo"] is None
+        assert not path.exists()
+        await desk.put(here, json={**as_it_is, "timeout": 20})
+        assert path.read_text() == "providers:\n  lmstudio:\n    timeout: 20\n"
+        path.write_text("lmstudio_url: http://127.0.0.1:9  # mine\n")
+        answer = await desk.put(here, json={"base_url": url})
+        assert answer.status_code == 200, answer.text
+        assert path.read_text() == f"lmstudio_url: {url}  # mine\n"
+        assert await model_names(desk) == {"lmstudio:one"}
+
+
 async def test_a_bad_file_names_line_and_key_and_the_running_configuration_stays(
     tmp_path: Path,
 ) -> None:

@@ -172,6 +172,7 @@ async def test_what_the_environment_or_an_argument_sets_cannot_be_changed(
         (("providers", "box", "timeout"), "the environment: LMDESK_PROVIDERS__BOX__TIMEOUT"),
         (("providers", "box"), "the environment: LMDESK_PROVIDERS__BOX"),
         (("providers", "lmstudio", "base_url"), "the environment: LMDESK_LMSTUDIO_URL"),
+        (("providers", "lmstudio", "base_urls"), "the environment: LMDESK_LMSTUDIO_URL"),
         (("log_level",), "the file .env: LMDESK_LOG_LEVEL"),
         (("on_start",), "the command line: --on-start"),
     ]:

@@ -71,6 +71,8 @@ async def remove_provider(desk: Desk, name: str, if_match: Revision = None) -> C
 
 
 async def _changed(desk: Services, changes: Sequence[Change], revision: str | None) -> Changed:
+    if not changes:
+        return _view(desk, None)
     asked = revision.strip('"') if revision else None
     word = await desk.configuration.change(changes, revision=asked)
     return _view(desk, word)
