@@ -7,17 +7,17 @@ and hint; a server that does not answer is `ServerUnreachable`.
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import anyio
 import httpx
-from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
-from pydantic import SecretStr, TypeAdapter
+from httpx_sse import SSEError
 
-from app.refusals import ServerUnreachable, as_error
+from app.agents_client import AgentCalls
+from app.connection import Connection, known
+from app.refusals import ServerUnreachable
 from app.replies import Acted, JobEvent, TurnStarted
-from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.configured import Changed, Configured, ProviderLook
@@ -37,40 +37,13 @@ from core.routing import Route
 from core.speeds import LearnedModel
 from core.swap import When
 
-T = TypeVar("T")
-
-# Our own loopback: slower than this means that the server hangs, not that the network is slow.
-TIMEOUT = httpx.Timeout(15.0, connect=3.0)
-# A stream ticks each second, so a minute of silence is a dead connection.
-STREAM_TIMEOUT = httpx.Timeout(60.0, connect=3.0)
 # Loads and unloads last as long as they last.
 PATIENT = httpx.Timeout(None, connect=3.0)
 RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
 
 
-class DeskClient:
+class DeskClient(AgentCalls, Connection):
     """Talks to the API. Close it when done."""
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        token: SecretStr | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        """`base_url` is the server's root, such as `http://127.0.0.1:8000`."""
-        headers = {"authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            headers=headers,
-            timeout=TIMEOUT,
-            trust_env=False,
-            transport=transport,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
-        )
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
 
     # Models
 
@@ -106,7 +79,7 @@ class DeskClient:
             "ttl_seconds": ttl_seconds,
         }
         return await self._send(
-            JobInfo, "POST", "/models/load", _known(asked), params={"wait": "false"}
+            JobInfo, "POST", "/models/load", known(asked), params={"wait": "false"}
         )
 
     async def load(self, model_id: str) -> Acted:
@@ -125,7 +98,7 @@ class DeskClient:
     ) -> Route:
         """Which models this question would be asked of, best first, and why."""
         asked = {"content": content, "agent_id": agent_id, "model_id": model_id}
-        return await self._send(Route, "POST", "/routing/preview", _known(asked))
+        return await self._send(Route, "POST", "/routing/preview", known(asked))
 
     async def load_plan(self, model_id: str, options: LoadOptions | None = None) -> SwapPlan:
         """What loading this model would need, and what would have to go for it.
@@ -151,7 +124,7 @@ class DeskClient:
 
     async def start_benchmark(self, model_id: str, *, context_length: int | None = None) -> JobInfo:
         """Begin to measure a model; its job says how it goes."""
-        asked = _known({"model_id": model_id, "context_length": context_length})
+        asked = known({"model_id": model_id, "context_length": context_length})
         return await self._send(JobInfo, "POST", "/models/benchmark", asked)
 
     async def memory_map(self) -> MemoryMap:
@@ -185,7 +158,7 @@ class DeskClient:
     async def start_download(
         self, model: str, *, file: str | None = None, provider: str | None = None
     ) -> JobInfo:
-        asked = _known({"model": model, "file": file, "provider": provider})
+        asked = known({"model": model, "file": file, "provider": provider})
         return await self._send(JobInfo, "POST", "/downloads", asked)
 
     # Chats
@@ -194,7 +167,7 @@ class DeskClient:
         self, *, title: str | None = None, agent_id: str | None = None, model_id: str | None = None
     ) -> Chat:
         asked = {"title": title, "agent_id": agent_id, "model_id": model_id}
-        return await self._send(Chat, "POST", "/chats", _known(asked))
+        return await self._send(Chat, "POST", "/chats", known(asked))
 
     async def chats(self, *, query: str = "", limit: int = 50, offset: int = 0) -> ChatPage:
         return await self._get(ChatPage, "/chats", q=query or None, limit=limit, offset=offset)
@@ -220,7 +193,7 @@ class DeskClient:
             "parameters": _parameters(parameters),
             "head_id": head_id,
         }
-        return await self._send(Chat, "PATCH", f"/chats/{quote(chat_id)}", _known(asked))
+        return await self._send(Chat, "PATCH", f"/chats/{quote(chat_id)}", known(asked))
 
     async def delete_chat(self, chat_id: str) -> None:
         await self._request("DELETE", f"/chats/{quote(chat_id)}")
@@ -238,11 +211,12 @@ class DeskClient:
         parameters: Parameters | None = None,
         parent_id: str | None = None,
         as_first: bool = False,
+        agent: dict[str, Any] | None = None,
     ) -> TurnStarted:
         """Ask for an answer; its job streams it.
 
         `parent_id` and content add a sibling; `as_first` does so for a chat's first message, which
-        has no parent.
+        has no parent. `agent` is a draft that answers in place of a kept one.
         """
         asked = {
             "content": content,
@@ -250,8 +224,9 @@ class DeskClient:
             "agent_id": agent_id,
             "parameters": _parameters(parameters),
             "parent_id": parent_id,
+            "agent": agent,
         }
-        body = _known(asked) | ({"parent_id": None} if as_first else {})
+        body = known(asked) | ({"parent_id": None} if as_first else {})
         return await self._send(TurnStarted, "POST", f"/chats/{quote(chat_id)}/turns", body)
 
     async def flight(self, message_id: str) -> Flight:
@@ -334,12 +309,6 @@ class DeskClient:
 
     # The rest
 
-    async def agents(self) -> list[Agent]:
-        return await self._get(list[Agent], "/agents")
-
-    async def agent(self, agent_id: str) -> Agent:
-        return await self._get(Agent, f"/agents/{quote(agent_id)}")
-
     async def hardware(self) -> HardwareSnapshot:
         return await self._get(HardwareSnapshot, "/hardware")
 
@@ -348,47 +317,6 @@ class DeskClient:
 
     async def pulse(self, chat_id: str | None = None) -> Pulse:
         return await self._get(Pulse, "/pulse", chat_id=chat_id)
-
-    # How it travels
-
-    async def _get(self, kind: type[T], path: str, **query: Any) -> T:
-        response = await self._request("GET", path, params=_known(query))
-        return TypeAdapter(kind).validate_json(response.content)
-
-    async def _send(self, kind: type[T], method: str, path: str, body: object, **options: Any) -> T:
-        if body is not None:
-            options["json"] = body
-        response = await self._request(method, path, **options)
-        return TypeAdapter(kind).validate_json(response.content)
-
-    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = await self._http.request(method, f"/api/v1{path}", **options)
-        except httpx.TransportError as error:
-            raise ServerUnreachable() from error
-        if response.is_error:
-            raise as_error(response.status_code, response.content)
-        return response
-
-    async def _stream(self, path: str, **query: Any) -> AsyncGenerator[ServerSentEvent]:
-        async with aconnect_sse(
-            self._http, "GET", f"/api/v1{path}", params=query, timeout=STREAM_TIMEOUT
-        ) as source:
-            if source.response.is_error:
-                raise as_error(source.response.status_code, await source.response.aread())
-            async with aclosing(_closable(source.aiter_sse())) as events:
-                async for event in events:
-                    yield event
-
-
-async def _closable(events: Any) -> AsyncGenerator[ServerSentEvent]:
-    """The events again, as a generator that surely can be closed."""
-    async for event in events:
-        yield event
-
-
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parameters(parameters: Parameters | None) -> dict[str, Any] | None:

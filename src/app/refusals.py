@@ -30,6 +30,17 @@ class OtherProblem(DeskError):
         return {"parameter": self.parameter} if isinstance(self.parameter, str) else {}
 
 
+class RefusedParameter(errors.BadParameter):
+    """A value that cannot be, with the name of its field."""
+
+    def __init__(self, message: str, *, hint: str, parameter: str) -> None:
+        super().__init__(message, hint=hint)
+        self.parameter = parameter
+
+    def extra(self) -> dict[str, object]:
+        return {"parameter": self.parameter}
+
+
 def as_error(status: int, body: bytes) -> DeskError:
     """The error that an answer of this status and body speaks of."""
     problem = _parsed(body)
@@ -41,8 +52,11 @@ def as_error(status: int, body: bytes) -> DeskError:
         return kind(message, hint=hint, candidates=problem.get("candidates") or ())
     if kind is errors.ModelInUse:
         return kind(message, hint=hint, chats=problem.get("chats") or ())
+    parameter = problem.get("parameter")
+    if kind is errors.BadParameter and isinstance(parameter, str):
+        return RefusedParameter(message, hint=hint, parameter=parameter)
     if kind is None:
-        return OtherProblem(code, message, hint=hint, parameter=problem.get("parameter"))
+        return OtherProblem(code, message, hint=hint, parameter=parameter)
     return kind(message, hint=hint)
 
 

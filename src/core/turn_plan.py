@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.agents import Agent
+from core.agents import Agent, AgentDraft
 from core.chat import ChatMessage, Parameters
 from core.chats import Chat, Message, RouteNote
 from core.errors import AgentNotFound, BadParameter, MessageEmpty, MessageTooLong
@@ -31,6 +31,8 @@ class TurnDraft(Value):
     model_id: str | None = None
     """A name, or `auto`."""
     agent_id: str | None = None
+    agent: AgentDraft | None = None
+    """Answers as it stands here, in place of the kept one: a draft can be tried before it is saved."""
     parameters: Parameters | None = None
     parent_id: str | None = None
 
@@ -95,6 +97,8 @@ class TurnPlanner:
         """Raises what `TurnService.start` says. Nothing is written."""
         chat = await self._store.chat(chat_id)
         agent = self._agent(draft.agent_id or chat.agent_id)
+        if draft.agent is not None:
+            agent = Agent(id=agent.id, **dict(draft.agent))
         parameters = (draft.parameters or chat.parameters).over(agent.parameters)
         if draft.content is None:
             question = await self._question_again(chat, draft.parent_id)

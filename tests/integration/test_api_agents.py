@@ -61,6 +61,28 @@ async def test_an_agent_is_made_used_changed_and_outlives_a_restart(tmp_path: Pa
         assert listed[-1]["version"] == 2
 
 
+async def test_a_draft_answers_before_it_is_saved(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio):
+        agent = await made(desk)
+        chat = await desk.chat(agent_id=agent["id"], model_id="qwen/qwen3-4b")
+        draft = DRAFT | {"name": "Cook", "instructions": "You are {{agent}}."}
+        receipt = await desk.ask(chat, "Hungry", agent=draft | {"parameters": {"top_k": 7}})
+        await desk.events(receipt["job_id"])
+        body = studio.requests("/v1/chat/completions")[-1].body
+        assert body["messages"][0]["content"] == "You are Cook."
+        assert body["top_k"] == 7
+        assert "temperature" not in body
+
+        assert (await desk.get("/api/v1/agents/chef")).json() == agent
+        receipt = await desk.ask(chat, "Still hungry")
+        await desk.events(receipt["job_id"])
+        assert studio.requests("/v1/chat/completions")[-1].body["temperature"] == 0.3
+        refused = await desk.post(
+            f"/api/v1/chats/{chat}/turns", json={"content": "Hi", "agent": {"name": ""}}
+        )
+        assert (refused.status_code, refused.json()["parameter"]) == (422, "agent.name")
+
+
 async def test_old_versions_and_deleted_agents_come_back(tmp_path: Path) -> None:
     async with desk_with_studio(tmp_path) as (desk, _):
         await made(desk)

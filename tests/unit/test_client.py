@@ -219,3 +219,9 @@ def test_an_answer_that_is_no_problem_document_still_becomes_a_sentence() -> Non
     error = as_error(502, b"<html>Bad gateway</html>")
     assert error.code == "http_502"
     assert "502" in error.message
+
+
+def test_a_value_that_cannot_be_keeps_the_name_of_its_field() -> None:
+    error = as_error(422, b'{"code": "bad_parameter", "detail": "Too hot.", "parameter": "heat"}')
+    assert isinstance(error, errors.BadParameter)
+    assert error.extra() == {"parameter": "heat"}
