@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from api.gateway.door import Gateway
+from api.doors import with_doors
 from api.main import create_app
 from api.settings import Settings
 from tests.sockets import serve
@@ -64,7 +64,7 @@ async def run_desk(data_dir: Path, **settings: Any) -> AsyncGenerator[DeskUnderT
     app = create_app(wanted)
     async with (
         app.router.lifespan_context(app),
-        serve(Gateway(app, app)) as url,
+        serve(with_doors(app, app)) as url,
         DeskUnderTest(
             base_url=url, trust_env=False, timeout=30, limits=httpx.Limits(max_connections=None)
         ) as desk,

@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from api import docs, errors
+from api.gateway.door import Gateway
 from api.gateway.meter import Meter
+from api.mcp_server.door import McpHouse
 from api.routers import (
     agents,
     chats,
@@ -42,7 +44,11 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with open_services(settings, sources) as services:
             app.state.services = services
-            yield
+            app.state.mcp = McpHouse(Gateway(app, app))
+            try:
+                yield
+            finally:
+                await app.state.mcp.aclose()
 
     app = FastAPI(
         title="LM Desk",

@@ -8,13 +8,25 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from core.agents import Agent, AgentDraft
-from core.errors import AgentBuiltin, AgentChanged, AgentNotFound, StorageError
+from core.errors import AgentNotFound, Conflict, StorageError
 from core.value import Value
 
 log = logging.getLogger(__name__)
 
 FORMAT = "lmdesk.agent"
 COPY = "copy"
+
+
+class AgentBuiltin(Conflict):
+    """A built-in agent cannot be changed or deleted."""
+
+    code = "agent_builtin"
+
+
+class AgentChanged(Conflict):
+    """The agent has a newer version than the one that was to be changed."""
+
+    code = "agent_changed"
 
 
 class SavedAgent(Value):

@@ -193,18 +193,6 @@ class TurnRunning(Conflict):
     code = "turn_running"
 
 
-class AgentBuiltin(Conflict):
-    """A built-in agent cannot be changed or deleted."""
-
-    code = "agent_builtin"
-
-
-class AgentChanged(Conflict):
-    """The agent has a newer version than the one that was to be changed."""
-
-    code = "agent_changed"
-
-
 class NotLoadable(Conflict):
     """This provider has no loading and unloading."""
 

@@ -24,13 +24,13 @@ def serve(arguments: Namespace) -> int:
 
     def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
         def build() -> House:
-            from api.gateway.door import Gateway
+            from api.doors import with_doors
             from api.main import create_app
             from app.page import mount_page
 
             app = create_app(settings, sources)
             page = mount_page(app, own_url, settings.token, root_path=_prefix(settings))
-            return House(app=app, asgi=Gateway(page, app))
+            return House(app=app, asgi=with_doors(page, app))
 
         return build
 
@@ -42,11 +42,11 @@ def api(arguments: Namespace) -> int:
 
     def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
         def build() -> House:
-            from api.gateway.door import Gateway
+            from api.doors import with_doors
             from api.main import create_app
 
             app = create_app(settings, sources)
-            return House(app=app, asgi=Gateway(app, app))
+            return House(app=app, asgi=with_doors(app, app))
 
         return build
 

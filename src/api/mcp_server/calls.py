@@ -1,0 +1,200 @@
+"""What our MCP tools do, as calls of LM Desk's own API: the running desk's, or one in this process."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import httpx
+
+# A tool answers within this much of the client's patience, of which many have only 60 s.
+WAIT_SECONDS = 45.0
+LONGEST_WAIT_SECONDS = 3600.0
+LOOK_SECONDS = 0.25
+# Beyond its result a call carries facts about its way, told as progress.
+OnProgress = Callable[[float, str], Awaitable[None]]
+
+
+class Refused(Exception):
+    """The desk said no; the text is for the model that asked."""
+
+
+class DeskCalls:
+    """The API, in the words of the tools."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        """`http` reaches an LM Desk: its root, with the token if there is one."""
+        self._http = http
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Every model that can be asked, the loaded ones first."""
+        listed = await self._get("/api/v1/models/")
+        return [
+            {
+                "id": model["full_name"],
+                "name": model["name"],
+                "kind": model["kind"],
+                "loaded": model["loaded"] or not model["loadable"],
+                "context_length": _context(model),
+                "quantization": model["quantization"],
+                "capabilities": [name for name, has in model["capabilities"].items() if has],
+            }
+            for model in sorted(listed, key=lambda each: not each["loaded"])
+            if model["stale_since"] is None
+        ]
+
+    async def health(self) -> dict[str, Any]:
+        """Whether there is anything to answer with, and how each provider is."""
+        healths = await self._get("/api/v1/models/providers/health")
+        return {
+            "healthy": any(each["state"] == "ready" for each in healths),
+            "providers": [
+                {
+                    "name": each["provider"],
+                    "state": each["state"],
+                    "message": " ".join(filter(None, (each["message"], each["hint"]))),
+                }
+                for each in healths
+            ],
+        }
+
+    async def current_model(self) -> dict[str, Any]:
+        """The language models in memory; the first one is what a request without a name gets."""
+        loaded = [model for model in await self.models() if model["loaded"]]
+        chatty = [model for model in loaded if model["kind"] == "llm"]
+        return {"model": chatty[0] if chatty else None, "others": chatty[1:]}
+
+    async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One answer over the gateway: its text, who wrote it and what it took."""
+        answer = await self._send("POST", "/v1/chat/completions", body)
+        told = answer.json()
+        choice = told["choices"][0]
+        message = choice["message"]
+        return {
+            "content": message.get("content") or "",
+            "reasoning": message.get("reasoning_content") or message.get("reasoning"),
+            "model": answer.headers.get("x-lmdesk-model"),
+            "finish_reason": choice.get("finish_reason"),
+            "usage": told.get("usage"),
+        }
+
+    async def load(
+        self, model_id: str, context_length: int | None, wait: float, told: OnProgress
+    ) -> dict[str, Any]:
+        """Load it, and wait so long for it."""
+        body = {"model_id": model_id, "context_length": context_length}
+        job = await self._json("POST", "/api/v1/models/load", body, params={"wait": "false"})
+        ended = await self._watch(f"/api/v1/jobs/{job['id']}", wait, told)
+        if ended["state"] == "failed":
+            raise Refused(_sentence(ended["error"] or {}))
+        return {"model": ended["model_id"], "status": ended["state"], "progress": ended["progress"]}
+
+    async def unload(self, model_id: str, *, force: bool) -> dict[str, Any]:
+        """Take it out of memory."""
+        return await self._json(
+            "POST", "/api/v1/models/unload", {"model_id": model_id, "force": force}
+        )
+
+    async def start_run(
+        self, body: dict[str, Any], wait: float, told: OnProgress
+    ) -> dict[str, Any]:
+        """Start an agent's run, and wait so long for its end."""
+        job = await self._json("POST", "/api/v1/runs", body)
+        return await self.run(str(job["id"]), wait, told)
+
+    async def run(self, run_id: str, wait: float, told: OnProgress) -> dict[str, Any]:
+        """How a run is, after so long or at its end."""
+        return _run_view(await self._watch(f"/api/v1/runs/{run_id}", wait, told))
+
+    async def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """End a run; what it did stays."""
+        await self._json("POST", f"/api/v1/runs/{run_id}/stop", None)
+        return _run_view(await self._get(f"/api/v1/runs/{run_id}"))
+
+    async def tool_servers(self) -> Sequence[str]:
+        """Those a run may use: trusted, and switched on."""
+        servers = await self._get("/api/v1/tool-servers")
+        return [each["name"] for each in servers if each["state"] in ("idle", "starting", "ready")]
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _watch(self, path: str, wait: float, told: OnProgress) -> dict[str, Any]:
+        """What is at the path as soon as it no longer runs, or when the wait is over."""
+        until = time.monotonic() + min(max(0.0, wait), LONGEST_WAIT_SECONDS)
+        said = ""
+        while True:
+            state: dict[str, Any] = await self._get(path)
+            words, share = _where(state)
+            if words != said:
+                said = words
+                await told(share, words)
+            left = until - time.monotonic()
+            if state["state"] != "running" or left <= 0:
+                return state
+            await asyncio.sleep(min(LOOK_SECONDS, left))
+
+    async def _get(self, path: str) -> Any:
+        return (await self._send("GET", path, None)).json()
+
+    async def _json(self, method: str, path: str, body: object, **options: Any) -> dict[str, Any]:
+        answer = await self._send(method, path, body, **options)
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def _send(self, method: str, path: str, body: object, **options: Any) -> httpx.Response:
+        try:
+            answer = await self._http.request(
+                method, path, json=body, timeout=LONGEST_WAIT_SECONDS, **options
+            )
+        except httpx.TransportError as error:
+            raise Refused("LM Desk does not answer any more. Start it with: lmdesk") from error
+        if answer.is_error:
+            raise Refused(_refusal(answer))
+        return answer
+
+
+def _refusal(answer: httpx.Response) -> str:
+    try:
+        told = answer.json()
+    except ValueError:
+        return f"LM Desk answered {answer.status_code}."
+    error = told.get("error") if isinstance(told, dict) else None
+    return _sentence(error if isinstance(error, dict) else told)
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    message = problem.get("detail") or problem.get("message") or "It failed."
+    return " ".join(filter(None, (str(message), str(problem.get("hint") or ""))))
+
+
+def _context(model: dict[str, Any]) -> int | None:
+    for instance in model["instances"]:
+        if instance["context_length"]:
+            return int(instance["context_length"])
+    length: int | None = model["context_length"]
+    return length
+
+
+def _where(state: dict[str, Any]) -> tuple[str, float]:
+    """Words and a figure that only grows, for MCP's progress."""
+    steps = state.get("steps")
+    if isinstance(steps, list):
+        last = steps[-1] if steps else None
+        name = f"{last.get('server')}.{last.get('tool')}" if isinstance(last, dict) else "thinking"
+        return f"step {len(steps)}: {name}", float(len(steps))
+    phase, share = state.get("phase") or "queued", state.get("progress") or 0.0
+    return f"{phase} {share:.0%}", float(share)
+
+
+def _run_view(run: dict[str, Any]) -> dict[str, Any]:
+    shown = {
+        key: run.get(key) for key in ("state", "reason", "output", "model_id", "steps", "usage")
+    }
+    error = run.get("error")
+    pending = run.get("approvals") or []
+    return {
+        "run_id": run["id"],
+        **shown,
+        **({"error": _sentence(error)} if isinstance(error, dict) else {}),
+        **({"waits_for_approval": pending} if pending else {}),
+    }

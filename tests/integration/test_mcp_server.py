@@ -1,0 +1,165 @@
+"""LM Desk as an MCP server, asked by the official client in both of its modes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tests.desk import DeskUnderTest, run_desk
+from tests.servers import ScriptedLMStudio, ScriptedModel, serve
+from tests.sockets import until
+
+pytestmark = pytest.mark.anyio
+
+NAMES = {
+    "list_models",
+    "health_check",
+    "get_current_model",
+    "chat_completion",
+    "load_model",
+    "unload_model",
+    "autonomous_with_mcp",
+    "autonomous_with_multiple_mcps",
+    "autonomous_discover_and_execute",
+    "get_run",
+    "cancel_run",
+}
+QWEN = "lmstudio:qwen/qwen3-4b"
+
+
+@asynccontextmanager
+async def desk_with_studio(folder: Path, **facts: Any) -> AsyncGenerator[tuple[DeskUnderTest, Any]]:
+    models = [
+        ScriptedModel("qwen/qwen3-4b", instances={"qwen/qwen3-4b": 8192}),
+        ScriptedModel("phi-4"),
+    ]
+    studio = ScriptedLMStudio(models=models, **{"tokens": 5, **facts})
+    async with serve(studio) as url, run_desk(folder, lmstudio_url=url) as desk:
+        yield desk, studio
+
+
+@asynccontextmanager
+async def client_of(
+    desk: DeskUnderTest, mode: Literal["auto", "legacy"] = "auto"
+) -> AsyncGenerator[Any]:
+    from mcp import Client
+
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    async with Client(f"{desk.base_url}/mcp", mode=mode) as client:
+        yield client
+
+
+def told(result: Any) -> Any:
+    assert not result.is_error, result.content
+    content = result.structured_content
+    return content["result"] if set(content) == {"result"} else content
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_official_client_lists_and_calls_in_both_modes(
+    tmp_path: Path, mode: Literal["auto", "legacy"]
+) -> None:
+    async with desk_with_studio(tmp_path) as (desk, _), client_of(desk, mode) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert set(tools) == NAMES
+        assert all(tool.description and tool.annotations for tool in tools.values())
+        arguments = tools["autonomous_with_mcp"].input_schema
+        assert {"mcp_name", "task", "max_rounds", "max_tokens", "model", "wait_s"} == set(
+            arguments["properties"]
+        )
+        assert arguments["required"] == ["mcp_name", "task"]
+
+        models = told(await client.call_tool("list_models", {}))
+        assert [(model["id"], model["loaded"]) for model in models] == [
+            (QWEN, True),
+            ("lmstudio:phi-4", False),
+        ]
+        assert told(await client.call_tool("health_check", {}))["healthy"] is True
+        current = told(await client.call_tool("get_current_model", {}))
+        assert current["model"]["id"] == QWEN
+
+
+async def test_a_question_is_answered_by_the_model_asked_and_it_says_so(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk) as client:
+        asked = {"prompt": "Count", "model": QWEN, "temperature": 0.1, "system_prompt": "Be brief."}
+        answer = told(await client.call_tool("chat_completion", asked))
+
+        assert answer["content"].split() == ["0", "1", "2", "3", "4"]
+        assert answer["model"] == QWEN
+        body = studio.requests("/v1/chat/completions")[-1].body
+        assert (body["temperature"], body["messages"][0]["role"]) == (0.1, "system")
+
+
+async def test_models_are_loaded_with_progress_and_unloaded(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk) as client:
+        seen: list[str | None] = []
+
+        async def progress(share: float, total: float | None, message: str | None) -> None:
+            seen.append(message)
+
+        studio.load_may_go.clear()
+        loading = asyncio.create_task(
+            client.call_tool("load_model", {"model": "phi-4"}, progress_callback=progress)
+        )
+        await until(lambda: seen)
+        studio.load_may_go.set()
+        assert told(await loading)["status"] == "done"
+        assert studio.models["phi-4"].instances
+
+        assert told(await client.call_tool("unload_model", {"model": "phi-4"}))["success"] is True
+        assert not studio.models["phi-4"].instances
+
+
+async def test_a_load_that_takes_longer_than_the_wait_goes_on_by_itself(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk) as client:
+        studio.load_may_go.clear()
+        asked = {"model": "phi-4", "wait_s": 0.3}
+        assert told(await client.call_tool("load_model", asked))["status"] == "running"
+        studio.load_may_go.set()
+        await until(lambda: studio.models["phi-4"].instances)
+
+
+async def test_what_cannot_be_is_said_in_a_sentence_with_what_there_is(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, _), client_of(desk) as client:
+        for tool, arguments, words in (
+            ("chat_completion", {"prompt": "Hi", "model": "qwen4"}, "qwen/qwen3-4b"),
+            ("load_model", {"model": "nobody"}, "nobody"),
+            ("unload_model", {"model": "nobody"}, "nobody"),
+        ):
+            result = await client.call_tool(tool, arguments)
+            assert result.is_error, tool
+            assert words in result.content[0].text, tool
+            assert "Traceback" not in result.content[0].text
+
+
+async def test_a_client_that_gives_up_ends_what_was_done_for_it(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk) as client:
+        studio.load_may_go.clear()
+        asked = {"prompt": "Count", "model": "phi-4"}
+        call = asyncio.create_task(client.call_tool("chat_completion", asked))
+        await until(lambda: studio.open == 1)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await until(lambda: studio.open == 0)
+        studio.load_may_go.set()
+        assert not studio.models["phi-4"].instances
+
+
+async def test_a_page_of_another_origin_or_name_cannot_use_it(tmp_path: Path) -> None:
+    from api.security import guarded
+    from api.settings import Settings
+
+    settings = Settings(data_dir=tmp_path, embedded="off")
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        pytest.fail("it came through")
+
+    async with serve(guarded(inner, settings)) as url, DeskUnderTest(base_url=url) as outside:
+        foreign = await outside.post("/mcp", headers={"origin": "https://evil.example"}, json={})
+        renamed = await outside.post("/mcp", headers={"host": "evil.example"}, json={})
+
+    assert (foreign.status_code, renamed.status_code) == (403, 421)
