@@ -21,9 +21,11 @@ from core.value import Value
 
 log = logging.getLogger(__name__)
 
-JobKind = Literal["turn", "request", "load", "unload", "download", "benchmark"]
+JobKind = Literal["turn", "request", "load", "unload", "download", "benchmark", "run"]
 JobState = Literal["running", "done", "failed", "stopped", "interrupted"]
 
+# How the ids of other programs' requests begin: what they stop is not a chat.
+REQUEST = "request-"
 # A silent stream shows a sign of life this often; also how a proxy and a closed tab are noticed.
 TICK_SECONDS = 1.0
 # Ended jobs stay readable for late watchers; what they made is in the database.
@@ -69,7 +71,7 @@ class Job:
         message_id: str | None = None,
         model_id: str | None = None,
     ) -> None:
-        self.id = uuid.uuid4().hex
+        self.id = (REQUEST if kind == "request" else "") + uuid.uuid4().hex
         self.kind: JobKind = kind
         self.chat_id = chat_id
         self.message_id = message_id

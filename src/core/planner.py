@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from core.chats import Chat
 from core.errors import ChatNotFound, DeskError
 from core.hardware import HardwareSnapshot
+from core.jobs import REQUEST
 from core.library import ModelLibrary
 from core.loads import Loads, learned
 from core.memory_map import MemoryMap, Slice, memory_map
@@ -212,7 +213,9 @@ class Planner:
 
 
 async def chat_title(store: ChatStore, chat_id: str) -> str:
-    """What the chat is called in a sentence."""
+    """What the chat is called in a sentence; or the program, where an answer is of no chat."""
+    if chat_id.startswith(REQUEST):
+        return "another program"
     try:
         chat: Chat = await store.chat(chat_id)
     except ChatNotFound:

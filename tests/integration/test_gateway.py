@@ -315,6 +315,11 @@ async def test_a_model_in_use_is_not_unloaded_and_the_request_is_a_job(tmp_path:
         assert [job["model_id"] for job in jobs] == [NAME]
         refused = await door.http.post("/api/v1/models/unload", json={"model_id": NAME})
         assert refused.status_code == 409
+        # A page is not told of each request of each program.
+        assert (await door.http.get("/api/v1/pulse")).json()["jobs"] == []
+        plan = await door.http.get("/api/v1/models/plan", params={"model_id": NAME})
+        users = [r["chats"] for r in plan.json()["residents"] if r["model_id"] == NAME]
+        assert {user["title"] for each in users for user in each} <= {"another program"}
 
         await stream.close()
         await until(lambda: not door.desk.jobs.list(kind="request"))

@@ -43,7 +43,8 @@ async def hardware_events(desk: Desk) -> StreamingResponse:
 async def pulse(desk: Desk, chat_id: str | None = None) -> Pulse:
     """What a screen polls once a second."""
     desk.watch.someone_looks()
-    running = desk.jobs.list(state="running")
+    # Other programs' requests come by the hundred; what a screen shows of them are their loads.
+    running = [job for job in desk.jobs.list(state="running") if job.kind != "request"]
     return Pulse(
         at=time.time(),
         version=VERSION,
