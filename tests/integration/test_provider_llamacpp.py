@@ -17,14 +17,18 @@ from core.errors import (
     NotLoadable,
     ProviderNeedsToken,
     ProviderRejected,
+    ProviderUnreachable,
+    UnloadUnproven,
 )
 from core.models import Instance, Loaded, LoadEvent, LoadOptions, LoadProgress, ModelInfo
 from core.ports import BusyTeller, Embedder, Forwarder, ModelDownloader, ModelLoader, TokenCounter
 from core.providers import ProviderConfig
+from infrastructure.providers.llamacpp import loading
 from infrastructure.providers.llamacpp.provider import LlamaServerProvider
 from tests import tinygguf
 from tests.llama_server import llama_server
-from tests.sockets import pages, serve, until
+from tests.router_server import ScriptedRouter
+from tests.sockets import free_port, pages, serve, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine]
 
@@ -270,3 +274,107 @@ async def test_a_router_makes_vectors_with_a_model_set_up_for_it(tmp_path: Path)
 
     assert model.kind == "embedding"
     assert vectors.vectors[0] == vectors.vectors[2] != vectors.vectors[1]
+
+
+# -- a router on a bad day -----------------------------------------------------------------------
+
+
+def step(current: str, value: float) -> dict[str, Any]:
+    progress = {"stages": ["text_model", "mmproj_model"], "current": current, "value": value}
+    return {"status": "loading", "progress": progress}
+
+
+async def test_the_stages_of_a_load_make_one_progress() -> None:
+    scripted = ScriptedRouter(
+        events=[step("text_model", 0.5), step("text_model", 1.0), step("mmproj_model", 0.5)]
+    )
+    scripted.may_load.clear()
+    events: list[LoadEvent] = []
+    async with serve(scripted) as url, at(url) as provider:
+        async for event in provider.load_model("m", LoadOptions()):
+            events.append(event)
+            if isinstance(event, LoadProgress) and event.fraction == 0.75:
+                scripted.may_load.set()
+        model = await find(provider, "m")
+
+    exact = [event for event in events if isinstance(event, LoadProgress) and event.exact]
+    assert [(event.fraction, event.stage) for event in exact] == [
+        (0.25, "reading weights"),
+        (0.5, "reading weights"),
+        (0.75, "reading the projector"),
+    ]
+    assert isinstance(events[-1], Loaded)
+    assert events[-1].instance.context_length == 2048
+    assert model.capabilities.vision is True
+
+
+async def test_a_router_without_the_stream_is_followed_by_its_list_with_an_estimate() -> None:
+    scripted = ScriptedRouter()
+    async with serve(scripted) as url, at(url) as provider:
+        events = await load(provider, "m")
+
+    assert events[-1].kind == "loaded"
+    assert len(events) > 1
+    assert not any(event.exact for event in events if isinstance(event, LoadProgress))
+
+
+async def test_what_another_is_loading_already_is_only_watched() -> None:
+    scripted = ScriptedRouter(events=[])
+    scripted.state = "loading"
+    async with serve(scripted) as url, at(url) as provider:
+        async with aclosing(provider.load_model("m", LoadOptions())) as events:
+            await anext(events)
+        assert scripted.state == "loading"  # not ours to end
+        scripted.state = "loaded"
+        assert [event.kind for event in await load(provider, "m")] == ["loaded"]
+
+    assert not any(path in ("/models/load", "/models/unload") for path, _ in scripted.asked)
+
+
+async def test_a_load_refused_or_undone_says_so() -> None:
+    scripted = ScriptedRouter(events=[])
+    scripted.refuses = (400, "model limit reached")
+    async with serve(scripted) as url, at(url) as provider:
+        with pytest.raises(ProviderRejected, match="limit reached"):
+            await load(provider, "m")
+        scripted.refuses, scripted.ends_as = None, "unloaded"
+        with pytest.raises(LoadFailed, match="unloaded again"):
+            await load(provider, "m")
+
+
+async def test_an_unload_that_the_list_does_not_show_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "LEAVE_SECONDS", 0.3)
+    scripted = ScriptedRouter()
+    scripted.state, scripted.deaf = "loaded", True
+    async with serve(scripted) as url, at(url) as provider:
+        with pytest.raises(UnloadUnproven):
+            await provider.unload_instance("m")
+
+
+async def test_a_model_asleep_is_woken_by_a_question_only() -> None:
+    scripted = ScriptedRouter()
+    scripted.state = "sleeping"
+    async with serve(scripted) as url, at(url) as provider:
+        model = await find(provider, "m")
+
+    assert (model.state, model.loadable) == ("not-loaded", False)
+
+
+async def test_a_router_that_dies_during_a_load_ends_it_in_words() -> None:
+    scripted = ScriptedRouter(events=[step("text_model", 0.1)])
+    scripted.may_load.clear()
+    port = free_port()
+    async with at(f"http://127.0.0.1:{port}") as provider:
+        async with serve(scripted, port=port):
+            events = provider.load_model("m", LoadOptions())
+            assert (await anext(events)).kind == "progress"
+            assert scripted.state == "loading"
+        with pytest.raises(ProviderUnreachable):
+            await asyncio.wait_for(drain(events), 30)
+
+
+async def drain(events: AsyncGenerator[LoadEvent]) -> None:
+    async for _ in events:
+        pass

@@ -207,6 +207,10 @@ class Stream:
                 return await self._response.content.readany()
             async with asyncio.timeout(seconds):
                 return await self._response.content.readany()
+        except RuntimeError as error:
+            # How aiohttp says that the connection had gone before it was read from again.
+            with self._server.errors():
+                raise aiohttp.ClientPayloadError(str(error)) from error
         except Exception:
             # Entered only now: as context managers around every token they cost as much as reading it.
             with self._server.errors():

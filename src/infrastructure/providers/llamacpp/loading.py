@@ -13,6 +13,7 @@ from core.errors import (
     LoadUnproven,
     NotLoadable,
     ProviderTimeout,
+    ProviderUnreachable,
     UnloadUnproven,
 )
 from core.models import Instance, Loaded, LoadEvent, LoadOptions, LoadProgress, ModelInfo
@@ -28,6 +29,8 @@ SHOW_SECONDS = 3.0
 LEAVE_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 POLL_SECONDS = 0.5
+# Looks in a row that may fail, as while the machine is busy with the load.
+FAILED_LOOKS = 8
 
 Find = Callable[[str], Awaitable[ModelInfo]]
 Failure = Callable[[str], Awaitable[int | None]]
@@ -98,10 +101,11 @@ class RouterLoading:
         try:
             await events.open()
             if model.state != "loading":  # else somebody else began: only watch
+                ours = True  # from the moment it is sent: who gives up may never see the answer
                 reply = await self._post("load", model.id)
+                ours = reply.ok
                 if not reply.ok and not _running(reply):
                     raise reply_problem(reply, self._words)
-                ours = reply.ok
             async with aclosing(self._follow(model, events)) as progress:
                 async for each in progress:
                     yield each
@@ -115,7 +119,7 @@ class RouterLoading:
                 await self._give_up(model.id)
 
     async def _follow(self, model: ModelInfo, events: LoadEvents) -> AsyncGenerator[LoadProgress]:
-        started, highest, exact = time.monotonic(), 0.0, False
+        started, highest, exact, failed = time.monotonic(), 0.0, False, 0
         while (elapsed := time.monotonic() - started) < LOAD_SECONDS:
             said = await events.next(seconds=POLL_SECONDS)
             for progress in (each.progress for each in said if each.progress):
@@ -126,7 +130,14 @@ class RouterLoading:
                 yield LoadProgress(fraction=fraction, exact=False)
             if said and said[-1].state == "loading":
                 continue
-            state = (await self._find(model.id)).state
+            try:
+                state = (await self._find(model.id)).state
+            except (ProviderTimeout, ProviderUnreachable):
+                failed += 1  # a machine that loads may be too busy to answer
+                if failed >= FAILED_LOOKS:
+                    raise
+                continue
+            failed = 0
             if state == "loaded":
                 return
             if state == "not-loaded":
