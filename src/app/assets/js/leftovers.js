@@ -21,7 +21,6 @@ function row(each, again, say) {
     sure = open ? setTimeout(() => ask(false), SURE) : 0;
     button.textContent = open ? 'Really delete?' : 'Delete';
     button.setAttribute('aria-label', `${button.textContent} ${each.file}`);
-    button.classList.toggle('danger', open);
   };
   const button = h('button', { type: 'button', class: 'button small', onblur: () => ask(false), onclick: async () => {
     if (!sure) { ask(true); return; }
