@@ -33,6 +33,10 @@ def _command(name: str) -> Callable[[Namespace], int]:
         from app.commands.doctor import doctor
 
         return doctor
+    if name == "mcp":
+        from app.commands.mcp import mcp
+
+        return mcp
     from app.commands import serve
 
     return {"serve": serve.serve, "api": serve.api, "gui": serve.gui}[name]

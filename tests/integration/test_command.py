@@ -199,7 +199,7 @@ def test_the_version_and_the_help_need_nothing(lmdesk: Lmdesk) -> None:
     version = lmdesk("--version")
     assert version.line().startswith("lmdesk ")
     assert version.ends_within(START_SECONDS) == 0
-    for command in ((), ("serve",), ("api",), ("gui",), ("engine",), ("doctor",)):
+    for command in ((), ("serve",), ("api",), ("gui",), ("engine",), ("doctor",), ("mcp",)):
         helped = lmdesk(*command, "--help")
         assert helped.line().startswith("usage: lmdesk")
         assert helped.ends_within(START_SECONDS) == 0

@@ -2,16 +2,23 @@
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import pytest
 
+from api.doors import with_doors
+from api.main import create_app
+from api.security import guarded
+from api.settings import Settings
 from tests.desk import DeskUnderTest, run_desk
 from tests.servers import ScriptedLMStudio, ScriptedModel, serve
-from tests.sockets import until
+from tests.sockets import free_port, until
 
 pytestmark = pytest.mark.anyio
 
@@ -150,9 +157,6 @@ async def test_a_client_that_gives_up_ends_what_was_done_for_it(tmp_path: Path) 
 
 
 async def test_a_page_of_another_origin_or_name_cannot_use_it(tmp_path: Path) -> None:
-    from api.security import guarded
-    from api.settings import Settings
-
     settings = Settings(data_dir=tmp_path, embedded="off")
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -163,3 +167,53 @@ async def test_a_page_of_another_origin_or_name_cannot_use_it(tmp_path: Path) ->
         renamed = await outside.post("/mcp", headers={"host": "evil.example"}, json={})
 
     assert (foreign.status_code, renamed.status_code) == (403, 421)
+
+
+@asynccontextmanager
+async def started(folder: Path, *arguments: str) -> AsyncGenerator[Any]:
+    """`lmdesk mcp` as a program starts it."""
+    from mcp import Client, StdioServerParameters
+
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("LMDESK_")}
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "app", "mcp", *arguments],
+        env=environment | {"LMDESK_DATA_DIR": str(folder / "data"), "LMDESK_EMBEDDED": "off"},
+        cwd=folder,
+    )
+    async with Client(command) as client:
+        yield client
+
+
+async def test_a_program_starts_it_without_a_desk_and_ends_it(tmp_path: Path) -> None:
+    studio = ScriptedLMStudio(tokens=3)
+    async with serve(studio) as url:
+        arguments = ("--lmstudio-url", url, "--port", str(free_port()))
+        async with started(tmp_path, *arguments) as client:
+            models = told(await client.call_tool("list_models", {}))
+            answer = told(await client.call_tool("chat_completion", {"prompt": "Count"}))
+        ours = [p for p in psutil.Process().children() if "mcp" in p.cmdline()]
+
+    assert QWEN in {model["id"] for model in models}
+    assert answer["content"].split() == ["0", "1", "2"]
+    assert ours == []
+
+
+async def test_a_program_that_starts_it_sees_the_desk_that_runs(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        up = stack.enter_async_context
+        settings = Settings(
+            data_dir=tmp_path / "desk",
+            embedded="off",
+            lmstudio_url=await up(serve(ScriptedLMStudio(tokens=3))),
+        )
+        app = create_app(settings)
+        await up(app.router.lifespan_context(app))
+        url = await up(serve(guarded(with_doors(app, app), settings)))
+        client = await up(started(tmp_path, "--port", url.rpartition(":")[2]))
+        # Its own settings know no LM Studio at this address: the desk's do.
+        models = told(await client.call_tool("list_models", {}))
+
+    assert QWEN in {model["id"] for model in models}
+    assert not (tmp_path / "data").exists()

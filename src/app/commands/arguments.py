@@ -50,6 +50,9 @@ def build_parser() -> ArgumentParser:
 
     _add_engine(commands.add_parser("engine", help="the built-in engine alone, as an LM Studio"))
 
+    mcp = commands.add_parser("mcp", help="an MCP server for a program that starts it (stdio)")
+    _add_server_options(mcp, BACK_END + UPKEEP, port=PAGE_PORT, inherit=True)
+
     doctor = commands.add_parser("doctor", help="look for what is wrong, and say what to do")
     _add_server_options(doctor, BACK_END, port=PAGE_PORT, inherit=True)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
