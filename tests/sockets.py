@@ -52,6 +52,7 @@ async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
             lifespan="off",
             ws="websockets-sansio" if getattr(app, "websocket", False) else "none",
             http="httptools",
+            server_header=False,
             backlog=1024,
         )
         server = _QuietServer(config)
