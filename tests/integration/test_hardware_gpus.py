@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from core.hardware import HardwareSnapshot
+from core.hardware import LM_STUDIO, HardwareSnapshot
 from tests.nvml import LIBRARY, OBSERVER, TWO_GPUS, build, compiler
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -337,6 +338,33 @@ def test_in_a_container_nobody_is_taken_for_somebody_else(observe: Observe) -> N
 
     assert sample.gpus[0].processes is None
     assert sample.gpus[0].memory_used == 6442450944
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        (".lmstudio/.internal/utils/node", LM_STUDIO),  # what holds the models
+        ("LM-Studio-0.4.1.AppImage", LM_STUDIO),
+        ("llmster", LM_STUDIO),
+        ("lmstudio-client/node", "node"),
+        ("a-program-with-a-name-that-is-much-longer-than-a-column", None),
+    ],
+)
+def test_lm_studio_is_known_by_its_name_or_its_folder(
+    observe: Observe, tmp_path: Path, program: str, name: str | None
+) -> None:
+    place = tmp_path / "home" / program
+    place.parent.mkdir(parents=True)
+    shutil.copy(shutil.which("sleep") or "sleep", place)
+    with subprocess.Popen([str(place), "600"]) as running:
+        try:
+            ((_, sample),) = observe(Step(f"{TWO_GPUS}gpu0.compute={running.pid}:4096\n"))
+        finally:
+            running.kill()
+
+    assert sample.gpus[0].processes is not None
+    (found,) = sample.gpus[0].processes
+    assert found.name == (name or place.name[:40])
 
 
 def test_the_many_small_ones_are_left_out(observe: Observe) -> None:
