@@ -193,7 +193,7 @@ class ScriptedOllama:
             text = f'"{model.name}" does not support {asked.path.rpartition("/")[2]}'
             await json_reply(send, 400, {"error": text})
             return
-        if not await self._load(model, body.get("options", {}), watch, send):
+        if not await self._load(model, body.get("options") or {}, watch, send):
             return
         if asked.path == "/api/embed":
             await self._embed(model, body, send)
@@ -233,7 +233,7 @@ class ScriptedOllama:
         self, model: OllamaModel, body: dict[str, Any], watch: Watch, send: Send
     ) -> None:
         await start(send, NDJSON)
-        count = min(self.tokens, body["options"].get("num_predict", self.tokens))
+        count = min(self.tokens, (body.get("options") or {}).get("num_predict", self.tokens))
         pieces = [said(f"{n} ", model=model.name) for n in range(count)]
         for line in self.lines if self.lines is not None else [*pieces, done(count, model.name)]:
             await part(send, line)

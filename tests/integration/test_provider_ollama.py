@@ -524,6 +524,44 @@ async def test_a_name_of_its_library_is_told_from_one_of_the_hub(
         assert provider.library_name(model) == name
 
 
+# -- what the official client makes of the script ------------------------------------------------
+
+
+async def test_the_official_client_reads_the_same_from_the_scripted_server() -> None:
+    ollama = pytest.importorskip("ollama", reason="the official client is not installed here")
+    scripted = ScriptedOllama()
+    async with serve(scripted) as url, at(url) as provider:
+        client = ollama.AsyncClient(host=url, trust_env=False)
+        loaded = await client.generate(KEY, options={"num_ctx": 8192})
+        listed = (await client.list()).models
+        running = (await client.ps()).models
+        shown = await client.show(KEY)
+        pieces = [
+            piece
+            async for piece in await client.chat(
+                KEY, [{"role": "user", "content": "Hi"}], stream=True
+            )
+        ]
+        vectors = await client.embed(VECTORS, ["a", "bbb"])
+        steps = [step.status async for step in await client.pull("tiny", stream=True)]
+        with pytest.raises(ollama.ResponseError, match="not found"):
+            await client.chat("nobody", [])
+        await client._client.aclose()
+        ours = {model.id: model for model in await provider.list_models()}
+
+    assert (loaded.done, loaded.done_reason) == (True, "load")
+    assert [model.model for model in listed] == [KEY, VECTORS]
+    assert (listed[0].size, listed[0].details.quantization_level) == (2_019_393_189, "Q4_K_M")
+    assert (running[0].model, running[0].context_length) == (KEY, 8192)
+    assert shown.modelinfo["llama.context_length"] == ours[KEY].context_length
+    assert shown.capabilities == ["completion", "tools"]
+    assert "".join(piece.message.content or "" for piece in pieces) == "0 1 2 3 4 "
+    assert (pieces[-1].done_reason, pieces[-1].eval_count) == ("stop", 5)
+    assert vectors.embeddings == [[1.0, 1.0], [3.0, 1.0]]
+    assert (steps[0], steps[-1]) == ("pulling manifest", "success")
+    assert "tiny:latest" in ours
+
+
 # -- a server no one here wrote ------------------------------------------------------------------
 
 
