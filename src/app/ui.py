@@ -216,6 +216,7 @@ def pulse_view(pulse: Pulse) -> dict[str, Any]:
         "provider": {"state": state, "words": words, "detail": detail},
         "embedded_in_use": pulse.embedded_in_use,
         "picks_loaded": pulse.picks_loaded,
+        "default_model": pulse.default_model,
         "hardware": hardware_view(pulse.hardware) if pulse.hardware else None,
         "jobs": [job_view(job, now=pulse.at) for job in pulse.jobs if job.state == "running"],
         "chat": pulse.chat.model_dump() if pulse.chat else None,

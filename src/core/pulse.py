@@ -35,5 +35,7 @@ class Pulse(Value):
     embedded_in_use: bool = False
     picks_loaded: bool = True
     """Whether a screen on which no model was picked yet begins with a loaded one."""
+    default_model: str | None = None
+    """What the settings name for it, where that is a model and not `auto`."""
     jobs: tuple[JobInfo, ...] = ()
     chat: ChatPulse | None = None

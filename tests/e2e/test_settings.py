@@ -1,5 +1,6 @@
 """The settings dialog: providers come and go, wishes are kept, and what is wrong is said where it is."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,18 @@ def test_wishes_for_models_and_memory_are_kept_and_a_mistake_in_the_file_is_show
     assert studio_desk.get("/settings")["file_problem"]
     file.write_text(written)
     expect(wrong).to_be_hidden()
+
+
+def test_a_page_begins_with_the_model_that_is_wished_for(
+    studio_screen: Screen, studio: ScriptedLMStudio, studio_desk: Desk, file: Path
+) -> None:
+    studio.models["google/gemma-3-4b"] = ScriptedModel("google/gemma-3-4b")
+    studio_desk.get("/models/", refresh=True)
+    file.write_text(FILE + "models: {default: google/gemma-3-4b}\n")
+    assert not studio_desk.get("/settings")["file_problem"]
+    studio_screen.page.evaluate("localStorage.clear()")
+    studio_screen.reload()
+    expect(studio_screen.model).to_have_value(re.compile("GEMMA", re.IGNORECASE))
 
 
 def test_what_leaves_the_machine_is_said_before_it_may(

@@ -12,6 +12,7 @@ from api.services import Desk, Services
 from api.sse import HEADERS, MEDIA_TYPE
 from core.hardware import HardwareHistory, HardwareSnapshot
 from core.monitor import HardwareMonitor
+from core.preferences import AUTO
 from core.pulse import ChatPulse, Pulse
 from core.version import VERSION
 
@@ -54,9 +55,14 @@ async def pulse(desk: Desk, chat_id: str | None = None) -> Pulse:
         providers=tuple(desk.watch.healths),
         embedded_in_use=desk.watch.embedded_in_use,
         picks_loaded=desk.upkeep.picks_loaded,
+        default_model=_named(desk.configuration.settings.models.default),
         jobs=tuple(desk.jobs.info(job) for job in running),
         chat=_chat_pulse(desk, chat_id) if chat_id else None,
     )
+
+
+def _named(model: str) -> str | None:
+    return None if model.casefold() == AUTO else model
 
 
 def _chat_pulse(desk: Services, chat_id: str) -> ChatPulse:

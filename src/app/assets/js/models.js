@@ -35,6 +35,9 @@ export async function reloadModels() {
 }
 
 function defaultModel() {
+  const named = state.pulse?.default_model?.toLowerCase();
+  const wished = named && state.models.find((model) => [model.full_name, model.full_name.slice(model.full_name.indexOf(':') + 1)].some((each) => each.toLowerCase() === named));
+  if (wished) return wished.full_name;
   if (!state.pulse?.picks_loaded) return null; // models are left to the person
   const chat = state.models.filter((model) => model.kind === 'llm' && !model.stale);
   return (chat.find((model) => model.loaded) ?? chat.find((model) => model.full_name === kept.get('model')) ?? chat[0])?.full_name ?? null;
