@@ -131,7 +131,7 @@ class Benchmarks:
         measuring = Measuring(self._library.provider(lease.model.provider), lease)
         job.enter("reading", 0.0, exact=False, stage="warming up")
         sizes = await measuring.calibrate()
-        rounds = _Rounds(job, once=not lease.model.loadable)
+        rounds = _Rounds(job, once=self._library.config(lease.model.provider).remote)
         figures: list[Figure] = []
         for place, (measure, wanted) in enumerate(PROMPTS):
             tokens = _fitting(job, lease, measure, wanted)

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
+from core.benchmarking import Benchmarks
+from core.jobs import JobService
+from core.learned import Learned
+from core.library import ModelLibrary
+from core.providers import ProviderConfig
+from infrastructure.providers.openai.provider import OpenAIProvider
+from infrastructure.storage import open_store, sqlite_url
 from tests import tinygguf
 from tests.desk import DeskUnderTest, read_events, run_desk
 from tests.engine_fixture import start_engine
-from tests.sockets import free_port
+from tests.llama_server import llama_server
+from tests.servers import ScriptedLMStudio
+from tests.sockets import free_port, serve
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine]
 
@@ -232,3 +241,46 @@ async def test_an_answer_under_way_is_waited_for(models: Path, tmp_path: Path) -
 
     assert state["phase"] == "reading"
     assert stopped["state"] == "stopped"
+
+
+async def test_a_real_llama_server_is_measured_by_its_own_timings(
+    models: Path, tmp_path: Path
+) -> None:
+    command = ("--model", str(models / "slow.gguf"), "--ctx-size", "4096", "--parallel", "1")
+    async with llama_server(*command) as url:
+        providers = {"llama": {"kind": "llamacpp", "base_url": url}}
+        async with run_desk(tmp_path, providers=providers) as desk:
+            (model,) = (await desk.get("/api/v1/models/")).json()
+            events = await benchmark(desk, model_id=model["full_name"])
+            (row,) = (await desk.get("/api/v1/models/learned")).json()
+
+    figures = events[-1]["result"]["figures"]
+    assert events[-1]["status"] == "done", events[-1]
+    assert [each["timed_by"] for each in figures] == ["server"] * 3
+    assert [each["rounds"] >= 2 for each in figures] == [True] * 3
+    assert row["model_id"] == model["full_name"]
+    assert row["benchmark"]["prompt_2048"] > 0
+
+
+async def test_somebody_elses_computer_is_asked_each_thing_once(tmp_path: Path) -> None:
+    studio = ScriptedLMStudio(tokens=128, rate=1000)
+    async with serve(studio) as url, open_store(sqlite_url(tmp_path)) as store:
+        config = ProviderConfig(name="cloud", kind="openai", base_url=url, remote=True)
+        provider, jobs = OpenAIProvider(config), JobService()
+        library = ModelLibrary([], jobs)
+        library.add(provider, config)
+        learned = Learned(store.speeds, store.load_history)
+        model = await library.resolve("qwen/qwen3-4b")
+        job = Benchmarks(library, jobs, learned).start(model)
+        await job.ended.wait()
+        await learned.aclose()
+        await library.aclose()
+        await provider.aclose()
+
+    assert job.state == "done", job.error
+    assert [each["rounds"] for each in job.result["figures"]] == [1, 1, 1]
+    asked = studio.requests("/v1/chat/completions")
+    # Two small ones first, which tell what words cost.
+    assert len(asked) == 5
+    prompts = [each.body["messages"][-1]["content"] for each in asked]
+    assert len({prompt[:8] for prompt in prompts[:4]}) == 4
