@@ -210,6 +210,17 @@ async def test_only_what_another_may_do_better_goes_to_another(
             assert second.requests("/v1/chat/completions") == []
 
 
+async def test_what_the_one_instead_refuses_is_what_the_client_hears(tmp_path: Path) -> None:
+    first, second = loaded("alpha"), loaded("beta")
+    first.chat_error = (500, {"error": "broken"})
+    second.chat_error = (400, {"error": {"message": "bad schema", "type": "some_error"}})
+    async with serve(first) as url, two(tmp_path, url, second) as door:
+        with pytest.raises(openai.BadRequestError, match="bad schema") as caught:
+            await door.client.chat.completions.create(model=ALPHA, messages=HI)
+
+        assert caught.value.response.headers["x-lmdesk-model"] == BETA
+
+
 async def test_when_nobody_answers_the_first_ones_error_names_the_others(tmp_path: Path) -> None:
     first, second = loaded("alpha"), loaded("beta")
     first.chat_error = second.chat_error = (500, {"error": "broken"})
@@ -219,6 +230,7 @@ async def test_when_nobody_answers_the_first_ones_error_names_the_others(tmp_pat
 
         assert got.value.status_code == 502
         assert got.value.code == "provider_failed"
+        assert "x-lmdesk-model" not in got.value.response.headers
 
 
 async def test_vectors_of_another_model_never_stand_in(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.types import Receive
@@ -84,17 +85,22 @@ class Answering:
     async def _answer(self) -> None:
         failures: list[tuple[ModelInfo, DeskError]] = []
         async with aclosing(choices(self._desk, self._call)) as candidates:
-            try:
-                async for choice in candidates:
-                    if await self._answers(choice, failures):
-                        self._meter.fallbacks += bool(failures)
-                        return
-            except DeskError:
-                # Why nobody else can be asked is of no use to whom the first one failed.
-                if not failures:
-                    self._meter.refused += self._model is None
-                    raise
+            while (choice := await self._next(candidates, failures)) is not None:
+                if await self._answers(choice, failures):
+                    self._meter.fallbacks += bool(failures)
+                    return
         raise _all_failed(failures)
+
+    async def _next(
+        self, candidates: AsyncGenerator[Choice], failures: list[tuple[ModelInfo, DeskError]]
+    ) -> Choice | None:
+        try:
+            return await anext(candidates, None)
+        except DeskError:
+            if failures:  # the first one's failure says more than why there is no other
+                return None
+            self._meter.refused += 1
+            raise
 
     async def _answers(self, choice: Choice, failures: list[tuple[ModelInfo, DeskError]]) -> bool:
         """Whether this one did; its failure, if another may do better, goes to the list."""
@@ -195,6 +201,8 @@ class Answering:
 
     async def _refuse(self, failure: DeskError) -> None:
         if not self._reply.started:
+            if not isinstance(failure, UpstreamRefused):
+                self._reply.truth = []  # nobody answered
             await self._reply.refuse(refusal_of(failure))
         elif self._call.stream:
             await self._reply.end(event_of(failure))

@@ -14,7 +14,7 @@ def need_of(body: dict[str, Any]) -> Need:
     texts = [text for message in messages for text in _texts(message)]
     return Need(
         text=_question(messages),
-        tokens=tokens_in(texts) + _answer_tokens(body),
+        tokens=tokens_in(texts),
         vision=any(_has_picture(message) for message in messages),
         tools=bool(body.get("tools") or body.get("functions")),
     )
@@ -60,12 +60,3 @@ def _has_picture(message: Any) -> bool:
     if not isinstance(content, list):
         return False
     return any(isinstance(part, dict) and part.get("type") in _PICTURES for part in content)
-
-
-def _answer_tokens(body: dict[str, Any]) -> int:
-    """How long the answer may get, where the client says so."""
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-        given = body.get(name)
-        if isinstance(given, int) and 0 < given < 10_000_000:
-            return given
-    return 0
