@@ -130,7 +130,10 @@ class Settings(BaseSettings):
         "or last (if nothing is, load the last one again)",
     )
     idle_unload_minutes: float | None = Field(
-        None, gt=0, description="unload a model LM Desk loaded after so many minutes without use"
+        None,
+        gt=0,
+        le=1e6,
+        description="unload a model LM Desk loaded after so many minutes without use",
     )
     keep_models_within: ByteSize | None = Field(
         None, description="unload the longest unused beyond so much memory, such as 12GiB"

@@ -12,6 +12,7 @@ from api.settings_values import NESTED
 from core.errors import Conflict, ProviderNotFound
 
 MAX_CHANGES = 200
+MAX_DEPTH = 4
 
 
 class NotRemovable(Conflict):
@@ -32,6 +33,8 @@ def from_patch(configuration: Configuration, patch: Mapping[str, Any]) -> list[C
 
 
 def _flat(configuration: Configuration, keys: tuple[str, ...], value: object) -> Iterator[Change]:
+    if len(keys) > MAX_DEPTH:
+        raise UnusableSetting("No setting lies so deep.", hint="See /docs for what there is.")
     if isinstance(value, Mapping) and (not keys or keys[0] in NESTED):
         for key, inner in value.items():
             if keys == ("providers",) and inner is not None:

@@ -204,6 +204,9 @@ async def test_a_bad_file_names_line_and_key_and_the_running_configuration_stays
         ({"embedded": "always"}, 409, "setting_locked", None),
         ({"lmstudio_url": "http://a.lan"}, 409, "setting_locked", None),
         ([1], 422, "bad_parameter", None),
+        ({"idle_unload_minutes": 1e300}, 422, "unusable_setting", "idle_unload_minutes"),
+        ({"models": {"a": {"b": {"c": {"d": {}}}}}}, 422, "unusable_setting", None),
+        ({"pinned_models": [{"a": 1}]}, 422, "unusable_setting", "pinned_models"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_name_and_nothing_is_written(
