@@ -1,0 +1,178 @@
+"""Tool servers as they are written down: what starts them, and the hash a person says yes to."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field, SecretStr
+
+from core.tools import ApprovalMode, Tool
+from core.value import Value
+
+Transport = Literal["stdio", "http"]
+
+# Variables whose value decides which code runs: with these the value counts, not only the name.
+_CODE_VARIABLES = frozenset({"PATH", "BASH_ENV", "ENV", "SHELLOPTS", "IFS", "GCONV_PATH"})
+_CODE_PREFIXES = (
+    *("LD_", "DYLD_", "NODE_", "NPM_CONFIG_", "PYTHON", "PIP_", "UV_", "PERL5", "RUBY"),
+    *("JAVA_TOOL", "JDK_JAVA", "GIT_", "DOCKER_", "DENO_", "BUN_"),
+)
+
+
+class ServerEntry(Value):
+    """One server as a file names it, its variables filled in."""
+
+    name: str
+    source: str
+    """The file."""
+    transport: Transport = "stdio"
+    command: str = ""
+    args: tuple[str, ...] = ()
+    cwd: str | None = None
+    env: dict[str, SecretStr] = Field(default_factory=dict)
+    url: str = ""
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    allow_private: bool = False
+    """It may lie in a private network."""
+    off: bool = False
+    """The file says it is switched off."""
+    shown: str = ""
+    """The command line or address in full; a secret from a variable stands as `${NAME}`."""
+    missing: tuple[str, ...] = ()
+    """Variables it names that nobody set."""
+    also_in: tuple[str, ...] = ()
+    """Further files with a server of this name, which are not used."""
+    problem: str = ""
+    """Why it cannot be used; empty where it can."""
+
+    def fingerprint(self, inherit_env: Iterable[str] = ()) -> str:
+        """SHA-256 of what would be started, or reached; no secret of `env` or `headers` is in it."""
+        if self.transport == "http":
+            names = sorted(name.lower() for name in self.headers)
+            return _sha256(["http", self.url, names, self.allow_private])
+        names = sorted({*self.env, *inherit_env})
+        code = {
+            name: value.get_secret_value()
+            for name, value in sorted(self.env.items())
+            if decides_on_code(name)
+        }
+        return _sha256(["stdio", self.command, list(self.args), self.cwd, names, code])
+
+
+def decides_on_code(variable: str) -> bool:
+    """Whether a variable of this name can make another program run than the command says."""
+    name = variable.upper()
+    return name in _CODE_VARIABLES or name.startswith(_CODE_PREFIXES)
+
+
+class FileProblem(Value):
+    """Something in a file that cannot be used. The rest of it is."""
+
+    file: str
+    line: int | None = None
+    key: str = ""
+    """Such as `mcpServers.fetch.args`."""
+    message: str
+    hint: str = ""
+
+
+class Configured(NamedTuple):
+    """What all files together say."""
+
+    entries: tuple[ServerEntry, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
+    files: tuple[str, ...] = ()
+    """Those that were read, the strongest first."""
+
+
+class ToolChoice(Value):
+    """What a person chose for a tool."""
+
+    enabled: bool = True
+    approval: ApprovalMode | None = None
+    """None: as for the server."""
+
+
+class ServerChoices(Value):
+    """What a person chose for a server, kept beside the files of others."""
+
+    trusted: str | None = None
+    """The fingerprint somebody said yes to."""
+    known: tuple[Tool, ...] | None = None
+    """The tools that belong to that yes; None before its first start."""
+    enabled: bool | None = None
+    """None: as the file says."""
+    approval: ApprovalMode | None = None
+    tools: dict[str, ToolChoice] = Field(default_factory=dict)
+    inherit_env: tuple[str, ...] = ()
+    """Variables of ours that the server also gets."""
+    start_seconds: float = Field(default=60, gt=0, le=3600)
+    call_seconds: float | None = Field(default=None, gt=0, le=24 * 3600)
+    """No call may take longer; None: as the caller says."""
+
+
+class ServerFiles(Protocol):
+    """The files that name tool servers."""
+
+    async def read(self) -> Configured:
+        """All of them, merged. Never raises for what is wrong in them."""
+        ...
+
+    async def put(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Write this entry into our own file. Raises StorageError."""
+        ...
+
+    async def remove(self, name: str) -> bool:
+        """Take it out of our own file; whether it was there. Raises StorageError."""
+        ...
+
+
+class ChoiceStore(Protocol):
+    """Where the choices lie."""
+
+    async def load(self) -> dict[str, ServerChoices]:
+        """By name. Raises StorageError where the file is broken."""
+        ...
+
+    async def save(self, choices: Mapping[str, ServerChoices]) -> None:
+        """Raises StorageError."""
+        ...
+
+
+def tool_hash(tool: Tool) -> str:
+    """SHA-256 of all that a server says of a tool."""
+    hints = [tool.read_only, tool.destructive, tool.open_world]
+    return _sha256([tool.name, tool.description, tool.arguments, hints])
+
+
+def hash_with_tools(fingerprint: str, tools: Iterable[Tool]) -> str:
+    """The hash of a server together with its tools."""
+    return _sha256([fingerprint, sorted(tool_hash(tool) for tool in tools)])
+
+
+def tool_changes(known: Iterable[Tool], now: Iterable[Tool]) -> dict[str, str]:
+    """What is new or different since somebody said yes, a word for each tool's name."""
+    old = {tool.name: tool for tool in known}
+    changes = {}
+    for tool in now:
+        before = old.get(tool.name)
+        if before is None:
+            changes[tool.name] = "new"
+        elif tool_hash(before) != tool_hash(tool):
+            changes[tool.name] = _difference(before, tool)
+    return changes
+
+
+def _difference(before: Tool, now: Tool) -> str:
+    parts = []
+    if before.description != now.description:
+        parts.append("description")
+    if before.arguments != now.arguments:
+        parts.append("arguments")
+    return f"{' and '.join(parts) or 'hints'} changed"
+
+
+def _sha256(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

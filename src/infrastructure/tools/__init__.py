@@ -1,0 +1,8 @@
+"""Tool servers (MCP): where they are written down, how they are started, how they are spoken to."""
+
+from infrastructure.tools.choices import ChoiceFile
+from infrastructure.tools.door import ToolDoor
+from infrastructure.tools.files import ConfigFiles
+from infrastructure.tools.places import usual_files
+
+__all__ = ["ChoiceFile", "ConfigFiles", "ToolDoor", "usual_files"]

@@ -1,0 +1,91 @@
+"""Starts and reaches tool servers; the MCP client is imported with the first of them."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import ToolServerFailed
+from core.redaction import Redaction
+from core.tool_entries import ServerEntry
+from infrastructure.tools.environment import child_environment
+from infrastructure.tools.logs import ServerLog, end_of, log_path
+from infrastructure.tools.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from infrastructure.tools.session import Session, Way
+
+_END_LINES = 5
+_END_CHARACTERS = 600
+
+
+class ToolDoor:
+    """Opens sessions; each server's log lies in `logs`."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._watchdog = Watchdog()
+
+    async def open(
+        self,
+        entry: ServerEntry,
+        *,
+        inherit_env: tuple[str, ...],
+        seconds: float,
+        on_tools_changed: Callable[[], None],
+    ) -> "Session":
+        """A session that is up. Raises ToolServerFailed with the end of its log."""
+        # A second of CPU the page does not wait for.
+        session_type = await asyncio.to_thread(_session_type)
+        session = session_type(entry.name, self._way(entry, inherit_env), on_tools_changed)
+        try:
+            await session.open(seconds)
+        except ToolServerFailed as error:
+            end = await self.log_end(entry.name) if entry.transport == "stdio" else ""
+            if end and not error.hint:
+                raise ToolServerFailed(
+                    error.message, hint=f"Its log ends: {_short(end)}"
+                ) from error
+            raise
+        return session
+
+    def _way(self, entry: ServerEntry, inherit: tuple[str, ...]) -> "Way":
+        from infrastructure.tools.child import Child
+        from infrastructure.tools.session import ChildWay, RemoteWay
+
+        if entry.transport == "http":
+            headers = {name: value.get_secret_value() for name, value in entry.headers.items()}
+            return RemoteWay(entry.url, headers, allow_private=entry.allow_private)
+        env = child_environment(entry, inherit)
+        kept = [value.get_secret_value() for value in entry.env.values()]
+        kept += [env[name] for name in inherit if name in env]
+        log = ServerLog(log_path(self._logs, entry.name), Redaction(kept))
+        return ChildWay(
+            Child(
+                entry.name,
+                [entry.command, *entry.args],
+                env=env,
+                cwd=entry.cwd,
+                log=log,
+                watchdog=self._watchdog,
+            )
+        )
+
+    async def log_end(self, server: str) -> str:
+        """The last lines it wrote; empty where it wrote nothing."""
+        return await asyncio.to_thread(end_of, log_path(self._logs, server))
+
+    async def aclose(self) -> None:
+        """Every session is closed by now."""
+        await self._watchdog.aclose()
+
+
+def _session_type() -> "type[Session]":
+    from infrastructure.tools.session import Session
+
+    return Session
+
+
+def _short(log: str) -> str:
+    lines = [line for line in log.splitlines() if line.strip()]
+    return " | ".join(lines[-_END_LINES:])[-_END_CHARACTERS:]

@@ -1,0 +1,244 @@
+"""The `mcp.json` files of this machine, read, merged, and ours written."""
+
+import asyncio
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.errors import StorageError
+from core.tool_entries import Configured, FileProblem, ServerEntry
+from infrastructure.tools.entries import read_entry
+from infrastructure.tools.jsonc import parse, repeated_keys
+
+# Claude Code keeps a history in its file.
+MAX_BYTES = 64 * 1024 * 1024
+_SECTIONS = ("mcpServers", "servers")
+# Keys that say what a server is; others survive when an entry of ours is replaced.
+_OWN_KEYS = frozenset({"type", "command", "args", "env", "cwd", "url", "headers", "allow_private"})
+_Signature = tuple[tuple[str, int, int, int] | None, ...]
+
+
+class _Found(NamedTuple):
+    key: str
+    """Where it stands, such as `mcpServers.fetch`."""
+    name: str
+    raw: Any
+
+
+class _Unusable(Exception):
+    def __init__(self, message: str, *, line: int | None = None, key: str = "") -> None:
+        super().__init__(message)
+        self.problem = (message, line, key)
+
+
+class ConfigFiles:
+    """Our own file and those of other programs; of two servers of a name the first counts."""
+
+    def __init__(
+        self, own: Path, others: Sequence[Path], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._own = own
+        self._others = [path for path in others if path != own]
+        self._environment = os.environ if environment is None else environment
+        self._signature: _Signature | None = None
+        self._configured = Configured()
+        self._env_files: tuple[Path, ...] = ()
+
+    async def read(self) -> Configured:
+        """All of them, merged; read anew where one changed."""
+        return await asyncio.to_thread(self._read)
+
+    async def put(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Write this entry into our own file. Raises StorageError."""
+        await asyncio.to_thread(self._put, name, entry)
+
+    async def remove(self, name: str) -> bool:
+        """Take it out of our own file; whether it was there. Raises StorageError."""
+        return await asyncio.to_thread(self._put, name, None)
+
+    def _read(self) -> Configured:
+        files = (self._own, *self._others)
+        signature = tuple(_sign(path) for path in (*files, *self._env_files))
+        if signature != self._signature:
+            self._configured = self._merged(files)
+            # The list of env files may be another one now.
+            self._signature = tuple(_sign(path) for path in (*files, *self._env_files))
+        return self._configured
+
+    def _merged(self, files: Sequence[Path]) -> Configured:
+        entries: dict[str, ServerEntry] = {}
+        problems: list[FileProblem] = []
+        env_files: list[Path] = []
+        read = [str(self._own)]
+        for path in files:
+            if not path.exists():
+                continue
+            if path != self._own:
+                read.append(str(path))
+            try:
+                found = list(_servers(_load(path)))
+            except _Unusable as error:
+                message, line, key = error.problem
+                problems.append(
+                    FileProblem(
+                        file=str(path),
+                        line=line,
+                        key=key,
+                        message=message,
+                        hint="Correct it; the servers of the other files are used meanwhile.",
+                    )
+                )
+                continue
+            env_files += (path.parent / each.raw["envFile"] for each in found if _env_file(each))
+            self._take(path, found, entries, problems)
+        self._env_files = tuple(env_files)
+        return Configured(tuple(entries.values()), tuple(problems), tuple(read))
+
+    def _take(
+        self,
+        path: Path,
+        found: Sequence[_Found],
+        entries: dict[str, ServerEntry],
+        problems: list[FileProblem],
+    ) -> None:
+        here: dict[str, str] = {}
+        for key, raw_name, raw in found:
+            name = clean_name(raw_name)
+            if name in here:
+                problems.append(
+                    FileProblem(
+                        file=str(path),
+                        key=key,
+                        message=f"It would be called {name}, as {here[name]} is already.",
+                        hint="Give it another name.",
+                    )
+                )
+                continue
+            here[name] = raw_name
+            if name in entries:
+                first = entries[name]
+                also = (*first.also_in, str(path))
+                entries[name] = first.model_copy(update={"also_in": also})
+                continue
+            entry, error = read_entry(name, raw, path, self._environment)
+            entries[name] = entry
+            if error is not None:
+                where = f"{key}.{error.key}" if error.key else key
+                problems.append(FileProblem(file=str(path), key=where, message=error.message))
+
+    def _put(self, name: str, entry: Mapping[str, Any] | None) -> bool:
+        try:
+            whole = _load(self._own, strictly=True) if self._own.exists() else {"mcpServers": {}}
+        except _Unusable as error:
+            message, line, _ = error.problem
+            where = f" (line {line})" if line else ""
+            raise StorageError(
+                f"{self._own} cannot be changed: {message}{where}",
+                hint="Correct it by hand first.",
+            ) from error
+        section = _section(whole)
+        if section is None:
+            whole["mcpServers"] = section = {}
+        if entry is None and name not in section:
+            return False
+        if entry is None:
+            del section[name]
+        else:
+            old = section.get(name)
+            kept = old.items() if isinstance(old, dict) else ()
+            section[name] = {**{k: v for k, v in kept if k not in _OWN_KEYS}, **entry}
+        write_json(self._own, whole)
+        return True
+
+
+def clean_name(raw: str) -> str:
+    """A name that fits into addresses and into the names of tools."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", raw).strip("-_")[:64] or "server"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all, for nobody else's eyes. Raises StorageError."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(written).replace(path)
+        finally:
+            Path(written).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror}.", hint="Look at its folder and the disk."
+        ) from error
+
+
+def _sign(path: Path) -> tuple[str, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return str(path), found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _load(path: Path, *, strictly: bool = False) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _Unusable("It is too large to be a list of servers.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _Unusable(f"It cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise _Unusable("It is not text in UTF-8.") from error
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text) if strictly else parse(text)
+    except json.JSONDecodeError as error:
+        comments = " It has comments, which would be lost." if strictly and "/" in text else ""
+        raise _Unusable(
+            f"It is not valid JSON: {error.msg}, column {error.colno}.{comments}", line=error.lineno
+        ) from error
+    except RecursionError as error:
+        raise _Unusable("It is nested too deeply.") from error
+    if not isinstance(value, dict):
+        raise _Unusable("It has to be an object with mcpServers.")
+    return value
+
+
+def _section(whole: dict[str, Any]) -> dict[str, Any] | None:
+    nested = whole.get("mcp")
+    for place in (whole, nested if isinstance(nested, dict) else {}):
+        for key in _SECTIONS:
+            if key in place:
+                if not isinstance(place[key], dict):
+                    raise _Unusable("It has to be an object of names and servers.", key=key)
+                section: dict[str, Any] = place[key]
+                return section
+    # A bare list of servers: every value is one.
+    bare = [
+        isinstance(each, dict) and ("command" in each or "url" in each) for each in whole.values()
+    ]
+    return whole if bare and all(bare) else None
+
+
+def _servers(whole: dict[str, Any]) -> Iterator[_Found]:
+    section = _section(whole)
+    if section is None:
+        return
+    prefix = next((f"{key}." for key in _SECTIONS if whole.get(key) is section), "")
+    for name in repeated_keys(section):
+        raise _Unusable(f"{name!r} stands in it twice.", key=f"{prefix}{name}")
+    for name, raw in section.items():
+        yield _Found(f"{prefix}{name}", name, raw)
+
+
+def _env_file(found: _Found) -> bool:
+    return isinstance(found.raw, dict) and isinstance(found.raw.get("envFile"), str)

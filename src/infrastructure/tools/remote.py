@@ -1,0 +1,95 @@
+"""HTTP to remote tool servers: only to addresses that were looked at, and nowhere else."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+import anyio
+import httpcore2
+import httpx2
+from httpcore2 import AnyIOBackend, AsyncConnectionPool, AsyncNetworkBackend, AsyncNetworkStream
+
+from infrastructure.tools.addresses import address_problem
+
+CONNECT_SECONDS = 10.0
+
+
+class AddressRefused(Exception):
+    """The name leads where a tool server must not be. The text says where."""
+
+
+class _LookingBackend(AsyncNetworkBackend):
+    """Connects to exactly the address it looked at, so that a name cannot change in between."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._below = AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        last: Exception | None = None
+        for address in await self._allowed(host, port):
+            try:
+                return await self._below.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                last = error
+        raise last or httpcore2.ConnectError(f"{host} has no address.")
+
+    async def _allowed(self, host: str, port: int) -> list[str]:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} is not known: {error.strerror}.") from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        for address in addresses:
+            # One bad address among good ones is a trick too.
+            problem = address_problem(
+                ip_address(address.partition("%")[0]), host, self._allow_private
+            )
+            if problem:
+                raise AddressRefused(problem)
+        return addresses
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        raise AddressRefused("a socket file is no tool server.")
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+class _Transport(httpx2.AsyncHTTPTransport):
+    """httpx2's own, on the careful backend; neither proxies nor `.netrc` are looked at."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        super().__init__(trust_env=False)
+        self._pool = AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            max_connections=100,
+            max_keepalive_connections=20,
+            keepalive_expiry=30,
+            network_backend=_LookingBackend(allow_private=allow_private),
+        )
+
+
+def remote_client(headers: Mapping[str, str], *, allow_private: bool) -> httpx2.AsyncClient:
+    """A client for one server; close it. The MCP client follows no redirect to another origin."""
+    return httpx2.AsyncClient(
+        transport=_Transport(allow_private=allow_private),
+        headers={"User-Agent": "lmdesk", **headers},
+        # How long an answer may take is for the caller of a tool to say.
+        timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+        trust_env=False,
+    )
