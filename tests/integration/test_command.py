@@ -251,6 +251,23 @@ def test_a_signal_ends_everything_even_while_someone_watches(
     assert not desk.errors()
 
 
+@pytest.mark.parametrize("arguments", [("api",), ("--no-open",)])
+def test_the_gateway_stands_before_the_api_and_the_page(
+    lmdesk: Lmdesk, arguments: tuple[str, ...]
+) -> None:
+    url = lmdesk(*arguments, "--port", "0", token=TOKEN).url()
+    assert until(lambda: get(f"{url}/readyz").status_code == 200, START_SECONDS)
+    refused, listed, counted = (
+        get(f"{url}/{path}", headers={"authorization": f"Bearer {key}"})
+        for path, key in (("v1/models", "wrong"), ("v1/models", TOKEN), ("metrics", TOKEN))
+    )
+    assert refused.status_code == 401
+    assert refused.json()["error"]["code"] == "token_wrong"
+    assert listed.json()["data"][0]["id"] == "auto"
+    assert listed.headers["x-frame-options"] == "DENY"
+    assert "lmdesk_gateway_refused_total 0" in counted.text
+
+
 @pytest.mark.engine
 def test_a_signal_ends_the_engine_too(lmdesk: Lmdesk) -> None:
     desk = lmdesk("api", "--port", "0", embedded="always")

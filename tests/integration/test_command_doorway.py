@@ -103,6 +103,15 @@ def test_it_lives_at_once_and_is_ready_later(opening: Callable[..., Opening]) ->
     assert desk.client.get("/livez").json() == {"from": "the app"}
 
 
+def test_a_client_of_the_gateway_hears_in_its_own_words_that_it_is_early(
+    opening: Callable[..., Opening],
+) -> None:
+    answer = opening(house).client.get("/v1/models")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["error"]["code"] == "starting"
+
+
 def test_a_browser_that_is_early_gets_a_page_that_tries_again(
     opening: Callable[..., Opening],
 ) -> None:
