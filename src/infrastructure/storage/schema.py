@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0009"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -135,4 +135,45 @@ agents = Table(
     Column("agent", JSON, nullable=False),
     Column("deleted", Boolean, nullable=False),
     UniqueConstraint("id", "version"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    # No foreign key: a run outlives its chat, so that what it did can still be looked up.
+    Column("chat_id", String),
+    Column("state", String, nullable=False),
+    # JSON of the whole run.
+    Column("record", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    # JSON; neighbouring deltas are merged, under the number of the last one.
+    Column("data", Text, nullable=False),
+)
+
+run_results = Table(
+    "run_results",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("call_id", String, primary_key=True),
+    # JSON, compressed.
+    Column("result", LargeBinary, nullable=False),
+)
+
+allowed_tools = Table(
+    "allowed_tools",
+    metadata,
+    Column("server", String, primary_key=True),
+    # Empty for all of the server's.
+    Column("tool", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("at", Float, nullable=False),
 )

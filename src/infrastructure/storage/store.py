@@ -21,6 +21,7 @@ from infrastructure.storage.listing import IS_WRITING, RUNNING_JOB
 from infrastructure.storage.load_history import SqlLoadHistory
 from infrastructure.storage.load_settings import SqlLoadSettings
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
+from infrastructure.storage.runs import SqlRuns
 from infrastructure.storage.schema import chats, messages
 from infrastructure.storage.search import matching, snippets, words_of
 from infrastructure.storage.similar import SqlMessageIndex
@@ -50,6 +51,8 @@ class SqlChatStore:
         """What was said as vectors, in the same file."""
         self.agents = SqlAgents(engine, self._lock)
         """People's own agents, in the same file."""
+        self.runs = SqlRuns(engine, self._lock)
+        """Runs of agents, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 

@@ -1,0 +1,319 @@
+"""RunService: a task worked on with tools by one model, from the start to what is kept of it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from core.agents import Agent
+from core.chat import Parameters
+from core.chats import Problem
+from core.errors import DeskError, JobNotFound, StorageError
+from core.families import has_vision
+from core.instructions import filled
+from core.jobs import Job, JobService, JobState
+from core.leases import Lease
+from core.library import ModelLibrary
+from core.ports import ChatStore
+from core.router import Router
+from core.runs import Decision, RunDraft, RunInfo, RunPage
+from core.runs_approvals import WAIT_SECONDS, Allowed, Approvals
+from core.runs_calls import CALL_SECONDS, Calls
+from core.runs_door import ModelDoor, changed
+from core.runs_errors import (
+    ApprovalClosed,
+    LoopFailed,
+    ModelChangedDuringExecution,
+    RunOver,
+    TooManyRuns,
+)
+from core.runs_host import RunHost
+from core.runs_plan import INSTRUCTIONS, RunPlan, RunPlanner
+from core.runs_ports import AgentLoop, LoopSpec, RunStore
+from core.runs_record import RunRecord
+from core.tools import ToolBox, ToolResult
+from core.turns import INTERNAL
+
+log = logging.getLogger(__name__)
+
+# So many at a time; more would only slow each other down.
+MAX_RUNNING = 32
+# What is lost at most when the process is killed.
+KEEP_SECONDS = 0.5
+# Reasons for which the library ends a job that holds a lease: the model is not what it was.
+MODEL_GONE = {
+    "model_unloaded": "was taken out of memory",
+    "model_changed": "was swapped for another model",
+    "provider_removed": "went away with its provider",
+}
+
+
+class _Live:
+    """A run under way."""
+
+    def __init__(self, job: Job, plan: RunPlan, record: RunRecord, approvals: Approvals) -> None:
+        self.job = job
+        self.plan = plan
+        self.record = record
+        self.approvals = approvals
+        self.written = 0
+        """Number of the last event that is kept."""
+        self.over = asyncio.Event()
+
+
+class RunService:
+    """Starts runs. A run belongs to the API: whoever asked may leave."""
+
+    def __init__(
+        self,
+        *,
+        chats: ChatStore,
+        store: RunStore,
+        library: ModelLibrary,
+        jobs: JobService,
+        router: Router,
+        agents: Mapping[str, Agent],
+        toolbox: ToolBox,
+        loop: AgentLoop,
+        wait_seconds: float = WAIT_SECONDS,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        """`wait_seconds`: how long a call waits for a person; `call_seconds`: for its tool."""
+        self._store = store
+        self._library = library
+        self._jobs = jobs
+        self._toolbox = toolbox
+        self._loop = loop
+        self._wait_seconds = wait_seconds
+        self._call_seconds = call_seconds
+        self._planner = RunPlanner(chats, library, router, agents, toolbox)
+        self._live: dict[str, _Live] = {}
+        self.allowed = Allowed(store)
+        """What people let run for good."""
+
+    async def open(self) -> None:
+        """Read what is kept, and end what a crash left running. Raises StorageError."""
+        await self.allowed.open()
+        await self._store.interrupt_runs(reason="server_stopped")
+
+    async def start(self, draft: RunDraft) -> Job:
+        """Check everything, then start working.
+
+        Raises TaskEmpty, NoTools, MessageTooLong, ChatNotFound, AgentNotFound, ModelNotFound (with
+        what is available), ModelAmbiguous, NoModelFits, ToolServerNotFound (with the closest names),
+        ToolServerNotTrusted, ToolServerOff, ToolServerFailed, TooManyRuns, StorageError, or what
+        keeps the model's provider from answering. Then nothing is kept.
+        """
+        if len(self._live) >= MAX_RUNNING:
+            raise TooManyRuns(
+                f"{len(self._live)} runs are under way, and there may not be more.",
+                hint="Wait for one to end, or stop one.",
+            )
+        plan = await self._planner.plan(draft)
+        job = Job("run", chat_id=draft.chat_id, model_id=plan.model.full_name)
+        job.enter("queued")
+        record = RunRecord(job, _fresh(job, plan))
+        await self._store.add_run(record.info)
+        approvals = Approvals(
+            job, record, self.allowed, plan.mode_of, wait_seconds=self._wait_seconds
+        )
+        live = self._live[job.id] = _Live(job, plan, record, approvals)
+        return self._jobs.start(job, lambda job: self._work(live))
+
+    def decide(self, run_id: str, call_id: str, decision: Decision) -> None:
+        """Raises ApprovalClosed for what does not wait, or waits no more."""
+        live = self._live.get(run_id)
+        if live is None:
+            raise ApprovalClosed(
+                f"No run {run_id!r} is under way.", hint="It may have ended meanwhile."
+            )
+        live.approvals.decide(call_id, decision)
+
+    async def read(self, run_id: str) -> RunInfo:
+        """As it is now. Raises RunNotFound."""
+        if (live := self._live.get(run_id)) is not None:
+            return live.record.info
+        return await self._store.run(run_id)
+
+    async def list(self, *, chat_id: str | None = None, limit: int, offset: int) -> RunPage:
+        """Newest first, without steps."""
+        return await self._store.runs(chat_id=chat_id, limit=limit, offset=offset)
+
+    def job(self, run_id: str) -> Job | None:
+        """Its job while that is in memory."""
+        with suppress(JobNotFound):
+            job = self._jobs.get(run_id)
+            return job if job.kind == "run" else None
+        return None
+
+    async def result(self, run_id: str, call_id: str) -> ToolResult:
+        """All that a call gave back. Raises RunNotFound."""
+        return await self._store.result(run_id, call_id)
+
+    async def stop(self, run_id: str) -> RunInfo:
+        """End it early; returns when it has ended. Raises RunNotFound."""
+        if run_id in self._live:
+            await self._jobs.stop(run_id)
+        return await self.read(run_id)
+
+    async def delete(self, run_id: str) -> None:
+        """Stop it and forget it. Raises RunNotFound."""
+        await self.stop(run_id)
+        await self._store.delete_run(run_id)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _work(self, live: _Live) -> None:
+        job, record = live.job, live.record
+        keeper = asyncio.create_task(self._keep(live), name=f"keeper of run {job.id}")
+        state: JobState = "done"
+        reason: str | None = None
+        problem: Problem | None = None
+        output = ""
+        try:
+            async with self._library.lease(live.plan.model, job) as lease:
+                output = await self._in_time(live, lease)
+            if record.usage.tokens >= live.plan.limits.tokens:
+                state, reason = job.ending = ("done", "limit_tokens")
+        except RunOver as over:
+            state, reason = over.state, over.reason
+            record.note(over.reason, over.message)
+            job.ending = (state, reason)
+        except asyncio.CancelledError:
+            state, reason = job.ending or ("interrupted", "server_stopped")
+            if reason not in MODEL_GONE:
+                raise
+            error = changed(f"{live.plan.model.full_name} {MODEL_GONE[reason]} during the run.")
+            reason, problem = error.code, _problem(error)
+            raise error from None
+        except ModelChangedDuringExecution as error:
+            state, reason, problem = "interrupted", error.code, _problem(error)
+            job.ending = (state, error.code)
+            raise
+        except DeskError as error:
+            state, reason, problem = "failed", error.code, _problem(error)
+            raise
+        except Exception:
+            state, reason, problem = "failed", "internal", INTERNAL
+            raise
+        finally:
+            job.settle()
+            record.end(state, reason, output=output, problem=problem)
+            await self._put_away(live, keeper)
+
+    async def _in_time(self, live: _Live, lease: Lease) -> str:
+        minutes = live.plan.limits.minutes
+        clock = asyncio.timeout(minutes * 60)
+        try:
+            async with clock:
+                return await self._loop_once(live, lease)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            message = f"The run took longer than {minutes:g} minutes, which is the limit."
+            raise RunOver("done", "limit_minutes", message) from None
+
+    async def _loop_once(self, live: _Live, lease: Lease) -> str:
+        plan, record = live.plan, live.record
+        limits = plan.limits
+        spec = _spec(plan, lease)
+        record.change(
+            instance_id=lease.instance.id,
+            context_length=lease.instance.context_length,
+            schema_mode=spec.schema_mode,
+        )
+        if spec.schema_mode and plan.draft.tools == "auto":
+            record.note(
+                "schema_mode",
+                f"{lease.model.full_name} has no tool support of its own; it writes its calls as JSON.",
+            )
+        door = ModelDoor(self._library, lease, live.job, record, limits)
+        calls = Calls(
+            live.job.id,
+            self._toolbox,
+            self._store,
+            record,
+            live.approvals,
+            result_chars=limits.result_chars,
+            call_seconds=self._call_seconds,
+        )
+        host = RunHost(door, record, calls)
+        try:
+            return await self._loop.run(spec, host)
+        except Exception as error:
+            if host.failure is not None and host.failure is not error:
+                raise host.failure from error
+            if isinstance(error, LoopFailed):
+                door.check_tokens()  # an answer that was cut short is no failure of the model's
+            raise
+        finally:
+            door.close()
+
+    async def _keep(self, live: _Live) -> None:
+        """Write what there is so far, whenever something happened."""
+        while not live.over.is_set():
+            if live.job.log.last > live.written:
+                try:
+                    await self._write(live)
+                except StorageError as error:
+                    log.warning("a run under way could not be kept: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KEEP_SECONDS):
+                    await live.over.wait()
+
+    async def _write(self, live: _Live) -> None:
+        events = live.job.log.read(live.written)
+        await self._store.write_run(live.record.info, events)
+        live.written = events[-1].number if events else live.written
+
+    async def _put_away(self, live: _Live, keeper: asyncio.Task[None]) -> None:
+        """Keep all of it; only then the job's last event goes out."""
+        live.job.result = live.record.result
+        live.over.set()
+        try:
+            # Not cancelled: a write that is broken off in the middle may keep the database locked.
+            await asyncio.wait([keeper])
+            await self._write(live)
+        finally:
+            del self._live[live.job.id]
+
+
+def _fresh(job: Job, plan: RunPlan) -> RunInfo:
+    return RunInfo(
+        id=job.id,
+        task=plan.draft.task,
+        servers=plan.servers,
+        agent_id=plan.agent.id if plan.agent else None,
+        chat_id=plan.draft.chat_id,
+        model_id=plan.model.full_name,
+        approve=plan.draft.approve,
+        limits=plan.limits,
+        created_at=time.time(),
+    )
+
+
+def _spec(plan: RunPlan, lease: Lease) -> LoopSpec:
+    model, agent = lease.model, plan.agent
+    parts = [INSTRUCTIONS] if plan.tools else []
+    if agent is not None:
+        now = datetime.now().astimezone()
+        said = agent.parameters.system_prompt or agent.instructions
+        parts.insert(0, filled(said, agent=agent.name, model=model, now=now))
+    schema = plan.draft.tools == "schema" or (
+        plan.draft.tools == "auto" and model.capabilities.tools is False
+    )
+    return LoopSpec(
+        task=plan.draft.task,
+        instructions="\n\n".join(part for part in parts if part.strip()),
+        tools=plan.tools,
+        parameters=agent.parameters if agent else Parameters(),
+        schema_mode=schema and bool(plan.tools),
+        vision=has_vision(model),
+        context_length=lease.instance.context_length,
+    )
+
+
+def _problem(error: DeskError) -> Problem:
+    return Problem(code=error.code, message=error.message, hint=error.hint)

@@ -1,0 +1,188 @@
+"""Polish: makes one answer what it should have been: no thinking in the text, calls as calls.
+
+Whatever the server sends, what leaves here is a clean stream of OpenAI's chunks; and the run hears
+of every word as it comes.
+"""
+
+import uuid
+from typing import Any
+
+import orjson
+
+from core.runs_ports import LoopHost
+from infrastructure.http import check_body
+from infrastructure.loop.reader import CallReader
+from infrastructure.loop.upstream import worded
+from infrastructure.think import ThinkSplitter
+
+DONE = b"data: [DONE]\n\n"
+
+
+class _Call:
+    """A call that the server itself recognised."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        # Servers number their calls anew in each answer; a run needs names that never repeat.
+        self.id = f"call_{uuid.uuid4().hex[:24]}"
+        self.name = ""
+        self.waiting = ""
+
+
+class Polish:
+    """One answer on its way."""
+
+    def __init__(self, host: LoopHost, reader: CallReader) -> None:
+        self._host = host
+        self._reader = reader
+        self._think = ThinkSplitter()
+        self._calls: dict[Any, _Call] = {}
+        self._out: list[bytes] = []
+        self._finish: str | None = None
+        self._usage: dict[str, Any] = {}
+        self.said = False
+        """Something of the answer has come: from now on it cannot be asked for again."""
+        self.done = False
+        """[DONE] came."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to the end that its protocol wants."""
+        return self.done or self._finish is not None
+
+    def line(self, line: bytes) -> None:
+        """One line of an event stream. Raises DeskError for an error in it."""
+        if not line.startswith(b"data:"):
+            return
+        payload = line[5:].strip()
+        if payload == b"[DONE]":
+            self.done = True
+            return
+        try:
+            frame = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return
+        if isinstance(frame, dict):
+            self.frame(frame)
+
+    def frame(self, frame: dict[str, Any]) -> None:
+        """One chunk, or a whole answer from a server that does not stream."""
+        if "error" in frame and (error := check_body(frame)) is not None:
+            raise worded(200, error)
+        if isinstance(model := frame.get("model"), str) and model:
+            self._host.answered(model)
+        choices = frame.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            self._choice(choices[0])
+        if isinstance(usage := frame.get("usage"), dict):
+            self._usage = usage
+
+    def taken(self) -> bytes:
+        """The chunks made so far, once."""
+        out, self._out = b"".join(self._out), []
+        return out
+
+    def end(self) -> bytes:
+        """The last chunks; the answer is complete."""
+        self._both(*self._think.flush())
+        rest, calls = self._reader.end()
+        self._answer(rest)
+        if not self._calls:  # else the text is only text
+            for found in calls:
+                call = self._calls[found] = _Call(len(self._calls))
+                self._begin(call, found.name)
+                self._arguments(call, found.arguments)
+        used = self._usage
+        self._host.used(_count(used, "prompt_tokens"), _count(used, "completion_tokens"))
+        if self._finish == "length" and not self._calls:
+            self._host.notice("length", "The answer reached the limit of its tokens.")
+        finish = "tool_calls" if self._calls else self._finish or "stop"
+        self._out.append(_chunk({}, finish))
+        return self.taken() + DONE
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        delta = choice.get("delta") or choice.get("message")
+        if isinstance(delta, dict):
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+            if isinstance(reasoning, str) and reasoning:
+                self._thought(reasoning)
+            if isinstance(content := delta.get("content"), str) and content:
+                self._both(*self._think.feed(content))
+            calls = delta.get("tool_calls")
+            for place, call in enumerate(calls if isinstance(calls, list) else ()):
+                if isinstance(call, dict):
+                    self._tool_call(call, place)
+        if isinstance(reason := choice.get("finish_reason"), str) and reason:
+            self._finish = reason
+
+    def _tool_call(self, delta: dict[str, Any], place: int) -> None:
+        key = delta.get("index", place)
+        call = self._calls.get(key)
+        function = delta.get("function")
+        function = function if isinstance(function, dict) else {}
+        name, arguments = function.get("name"), function.get("arguments")
+        if call is None:
+            call = self._calls[key] = _Call(len(self._calls))
+        if isinstance(name, str) and name and not call.name:
+            self._begin(call, name)
+        if isinstance(arguments, dict):  # Ollama's way
+            arguments = orjson.dumps(arguments).decode()
+        if isinstance(arguments, str) and arguments:
+            self._arguments(call, arguments)
+
+    def _begin(self, call: _Call, name: str) -> None:
+        self._heard()
+        call.name = name
+        self._host.proposed(call.id, name)
+        head = {"name": name, "arguments": ""}
+        whole = {"index": call.index, "id": call.id, "type": "function", "function": head}
+        self._out.append(_chunk({"tool_calls": [whole]}))
+        waiting, call.waiting = call.waiting, ""
+        if waiting:
+            self._arguments(call, waiting)
+
+    def _arguments(self, call: _Call, arguments: str) -> None:
+        if not call.name:
+            call.waiting += arguments
+            return
+        piece = {"index": call.index, "function": {"arguments": arguments}}
+        self._out.append(_chunk({"tool_calls": [piece]}))
+
+    def _both(self, thinking: str, answer: str) -> None:
+        if thinking:
+            self._thought(thinking)
+        if answer:
+            self._heard()
+            self._answer(self._reader.feed(answer))
+
+    def _thought(self, thinking: str) -> None:
+        self._heard()
+        self._host.reasoning(thinking)
+
+    def _answer(self, text: str) -> None:
+        if text:
+            self._heard()
+            self._host.text(text)
+            self._out.append(_chunk({"content": text}))
+
+    def _heard(self) -> None:
+        if not self.said:
+            self.said = True
+            self._host.first_byte()
+
+
+def _chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(
+        {
+            "id": "run",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": "model",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        }
+    )
+
+
+def _count(usage: dict[str, Any], name: str) -> int | None:
+    value = usage.get(name)
+    return value if isinstance(value, int) and value >= 0 else None

@@ -1,0 +1,180 @@
+"""For models without tool support: they write JSON of a given shape, which is a call or the answer."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infrastructure.loop.reader import TextCall
+
+_ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*"')
+# An escape that may go on: `\`, or `\u` with fewer than four digits, or half a surrogate pair.
+_OPEN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z|\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
+_END = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
+_DEEP = 12
+
+
+class SchemaReply:
+    """Lets the answer through as it is written, and keeps calls until they are complete."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._told = 0
+        """Of the answer, in raw characters."""
+        self._from: int | None = None
+        """Where the answer begins in the text."""
+
+    def feed(self, text: str) -> str:
+        """What is certainly answer by now."""
+        self._text += text
+        if self._from is None:
+            found = _ANSWER.match(self._text)
+            if found is None:
+                return ""
+            self._from = found.end()
+        end = _END.match(self._text, self._from)
+        raw = end[0] if end else ""
+        fresh = raw[self._told :]
+        if (half := _OPEN_ESCAPE.search(fresh)) is not None:
+            fresh = fresh[: half.start()]
+        self._told += len(fresh)
+        return _unescaped(fresh)
+
+    def end(self) -> tuple[str, list[TextCall]]:
+        """What was not JSON as asked is the answer as it stands."""
+        if self._from is not None:
+            return "", []
+        try:
+            value = json.JSONDecoder(strict=False).raw_decode(self._text.lstrip())[0]
+        except ValueError:
+            return self._text, []
+        if isinstance(value, dict) and isinstance(name := value.get("tool"), str):
+            return "", [TextCall(name, json.dumps(value.get("arguments") or {}))]
+        answer = value.get("answer") if isinstance(value, dict) else None
+        return (answer if isinstance(answer, str) else self._text), []
+
+
+def as_schema_request(body: dict[str, Any]) -> dict[str, Any]:
+    """The same request without tools: they are described in words, and the shape is a schema."""
+    tools = [tool["function"] for tool in body.get("tools", ()) if "function" in tool]
+    rest = {
+        name: value
+        for name, value in body.items()
+        if name not in ("tools", "tool_choice", "parallel_tool_calls", "messages")
+    }
+    messages = _messages(body["messages"])
+    if not tools:
+        return {**rest, "messages": messages}
+    return {
+        **rest,
+        "messages": _with_words(messages, tools),
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "step", "strict": True, "schema": _schema(tools)},
+        },
+    }
+
+
+def _schema(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "tool": {"const": tool["name"]},
+                "arguments": _closed(tool.get("parameters") or {}),
+            },
+            "required": ["tool", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    answer = {
+        "type": "object",
+        "properties": {"answer": {"type": "string"}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [*calls, answer]}
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool's schema that can stand inside another one: nothing in it points outside."""
+    definitions = schema.get("$defs") or schema.get("definitions") or {}
+    closed: dict[str, Any] = _inlined(
+        {
+            key: value
+            for key, value in schema.items()
+            if key not in ("$defs", "definitions", "$schema")
+        },
+        definitions if isinstance(definitions, dict) else {},
+        _DEEP,
+    )
+    return {"type": "object", **closed} if closed else {"type": "object"}
+
+
+def _inlined(value: Any, definitions: Mapping[str, Any], depth: int) -> Any:
+    if depth == 0:
+        return {}  # it holds itself: anything goes from here on
+    if isinstance(value, list):
+        return [_inlined(each, definitions, depth) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(reference := value.get("$ref"), str):
+        return _inlined(definitions.get(reference.rpartition("/")[2], {}), definitions, depth - 1)
+    return {key: _inlined(each, definitions, depth) for key, each in value.items()}
+
+
+def _with_words(
+    messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    lines = [
+        f"- {tool['name']}: {' '.join(str(tool.get('description') or '').split())[:400]}"
+        f" Arguments: {json.dumps(_closed(tool.get('parameters') or {}).get('properties') or {})}"
+        for tool in tools
+    ]
+    words = (
+        "You can use these tools:\n" + "\n".join(lines) + "\n\n"
+        'To use one, answer with JSON: {"tool": its name, "arguments": {…}}. You get its result with'
+        ' the next message. When you know the answer, give it as JSON: {"answer": "…"}.'
+    )
+    if messages and messages[0]["role"] == "system":
+        first = {**messages[0], "content": f"{messages[0]['content']}\n\n{words}"}
+        return [first, *messages[1:]]
+    return [{"role": "system", "content": words}, *messages]
+
+
+def _messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Calls and results as plain words, taking turns as chat templates want it."""
+    told: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
+    for message in messages:
+        role, content = message["role"], message.get("content") or ""
+        calls = message.get("tool_calls") or []
+        if calls:
+            for call in calls:
+                names[call["id"]] = call["function"]["name"]
+            role = "assistant"
+            content = "\n".join(
+                f'{{"tool": {json.dumps(call["function"]["name"])},'
+                f' "arguments": {call["function"]["arguments"]}}}'
+                for call in calls
+            )
+        elif role == "tool":
+            name = names.get(message.get("tool_call_id", ""), "the tool")
+            role, content = "user", f"Result of {name}: {content}"
+        elif role == "assistant":
+            content = json.dumps({"answer": content})
+        before = told[-1] if told and told[-1]["role"] == role else None
+        if before and isinstance(content, str) and isinstance(before["content"], str):
+            told[-1] = {**before, "content": f"{before['content']}\n{content}"}
+        else:
+            told.append({"role": role, "content": content})
+    return told
+
+
+def _unescaped(raw: str) -> str:
+    try:
+        text: str = json.loads(f'"{raw}"', strict=False)
+    except ValueError:
+        return raw
+    return text

@@ -1,0 +1,80 @@
+"""A tool box of functions: fits `core.tools.ToolBox`, and notes what is done with it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from core.errors import ToolServerNotFound, ToolTimeout
+from core.tools import OnProgress, Tool, ToolResult
+
+Function = Callable[[dict[str, Any]], Awaitable[ToolResult | str]]
+
+
+class FakeToolBox:
+    """Servers are the names before the dots."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, Tool] = {}
+        self._functions: dict[str, Function] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.open = 0
+        """Calls that run now."""
+        self.most_open = 0
+        self.cancelled = 0
+        self.error: Exception | None = None
+
+    def add(self, name: str, function: Function, **facts: Any) -> None:
+        """A tool `server.tool`."""
+        server, _, tool = name.partition(".")
+        schema = facts.pop("arguments", {"type": "object", "properties": {}})
+        made = Tool(server=server, name=tool, arguments=schema, **facts)
+        self._tools[name] = made
+        self._functions[name] = function
+
+    def says(self, name: str, result: ToolResult | str, **facts: Any) -> None:
+        """A tool that always answers with this."""
+
+        async def function(arguments: dict[str, Any]) -> ToolResult | str:
+            return result
+
+        self.add(name, function, **facts)
+
+    async def tools(self, servers: Sequence[str]) -> tuple[Tool, ...]:
+        known = sorted({tool.server for tool in self._tools.values()})
+        for server in servers:
+            if server not in known:
+                raise ToolServerNotFound(
+                    f"There is no tool server {server!r}.",
+                    hint=f"Did you mean {known[0]}?",
+                    candidates=known,
+                )
+        return tuple(tool for tool in self._tools.values() if tool.server in servers)
+
+    async def call(
+        self,
+        server: str,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        seconds: float,
+        on_progress: OnProgress | None = None,
+    ) -> ToolResult:
+        name = f"{server}.{tool}"
+        self.calls.append((name, dict(arguments)))
+        if self.error is not None:
+            raise self.error
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            if on_progress is not None:
+                on_progress(1, 2, "half")
+            async with asyncio.timeout(seconds):
+                result = await self._functions[name](dict(arguments))
+        except TimeoutError:
+            raise ToolTimeout(f"{name} did not answer within {seconds:g} s.") from None
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.open -= 1
+        return result if isinstance(result, ToolResult) else ToolResult(result)
