@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from core import errors
+from core.tool_server import ToolCommandRefused
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ STATUS: dict[type[errors.DeskError], int] = {
     errors.MessageTooLong: 413,
     errors.BadParameter: 422,
     errors.Conflict: 409,
+    ToolCommandRefused: 403,
     errors.ContextTooLong: 413,
     errors.ProviderError: 502,
     errors.ProviderUnreachable: 503,

@@ -25,6 +25,7 @@ from api.routers import (
     models,
     routing,
     swap,
+    tool_servers,
     try_provider,
 )
 from api.routers import settings as settings_routes
@@ -74,6 +75,7 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
         embeddings.router,
         flights.router,
         routing.router,
+        tool_servers.router,
         try_provider.router,
         settings_routes.router,
     ):

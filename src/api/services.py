@@ -27,6 +27,7 @@ from core.revisions import Revisions
 from core.router import Router
 from core.similar import SimilarChats
 from core.swap import Swaps
+from core.tool_servers import ToolServers
 from core.turns import TurnService
 from core.upkeep import Upkeep
 from core.watch import ProviderWatch
@@ -59,6 +60,7 @@ class Services:
     upkeep: Upkeep
     configuration: Configuration
     look_at: Callable[[ProviderConfig], Awaitable[ProviderLook]]
+    tools: ToolServers
 
 
 def _services(request: Request) -> Services:

@@ -1,5 +1,6 @@
 """Every setting of LM Desk: its name, its meaning, its default and what it refuses."""
 
+import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
@@ -83,6 +84,13 @@ def _flat(value: object) -> object:
     return {} if value is None else value
 
 
+def _paths(value: object) -> object:
+    """A list, or one text with what the system puts between paths."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(os.pathsep) if part.strip())
+    return value
+
+
 Url = Annotated[str, BeforeValidator(plain_url)]
 Folder = Annotated[Path, BeforeValidator(_whole_path)]
 
@@ -147,6 +155,14 @@ class Settings(BaseSettings):
     )
     hf_token: ApiToken = Field(
         None, description="a Hugging Face token, for models that are not for everybody"
+    )
+    mcp_files: Annotated[tuple[Folder, ...] | None, NoDecode, BeforeValidator(_paths)] = Field(
+        None,
+        description="the mcp.json files of other programs that are read, with "
+        f"{os.pathsep} between; where those keep them if unset, none if empty",
+    )
+    allow_tool_commands: bool = Field(
+        False, description="true lets the page and programs add tool servers that are commands"
     )
     token: SecretStr | None = Field(
         None, description=f"the password of this LM Desk, {TOKEN_LENGTH} characters or more"
@@ -216,6 +232,16 @@ class Settings(BaseSettings):
                 f"The host {self.host} lets other machines reach LM Desk, and no token is set.",
                 hint=f"Set {PREFIX}TOKEN to a password of {TOKEN_LENGTH} characters or more, "
                 "or leave the host at 127.0.0.1.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _commands_stay_here(self) -> Self:
+        if self.allow_tool_commands and not is_loopback(self.host):
+            raise Contradiction(
+                f"whoever reaches LM Desk at {self.host} could run commands on this machine",
+                hint="Leave it out, and add such tool servers to mcp.json by hand.",
+                keys=("allow_tool_commands",),
             )
         return self
 

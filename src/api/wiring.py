@@ -42,6 +42,7 @@ from core.router import Router
 from core.similar import SimilarChats
 from core.standby import LoadingProvider, StandbyProvider
 from core.swap import Swaps
+from core.tool_servers import ToolServers
 from core.turns import TurnService
 from core.upkeep import Upkeep
 from core.watch import ProviderWatch
@@ -53,6 +54,7 @@ from infrastructure.hub import HubClient, HubFolder, HubLookup
 from infrastructure.providers.kinds import build
 from infrastructure.providers.lmstudio import LMStudioProvider
 from infrastructure.storage import open_store, sqlite_url
+from infrastructure.tools import ChoiceFile, ConfigFiles, ToolDoor, usual_files
 
 EMBEDDED = "embedded"
 # The page and the API come up without the first look if a provider is slow to answer.
@@ -96,6 +98,8 @@ async def open_services(
             engine.library = library
         stack.push_async_callback(library.aclose)
         watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
+        tools = _tools(settings)
+        stack.push_async_callback(tools.aclose)
         agent_book = AgentBook(store.agents, BUILTIN_AGENTS)
         await agent_book.open()
         agents = agent_book.agents
@@ -160,6 +164,7 @@ async def open_services(
             upkeep,
             configuration,
             look_at,
+            tools,
         )
 
 
@@ -231,6 +236,15 @@ def _downloads(
         healths=lambda: watch.healths,
         sample=lambda: monitor.newest,
         ram_budget=int(budget) if budget is not None else None,
+    )
+
+
+def _tools(settings: Settings) -> ToolServers:
+    others = usual_files() if settings.mcp_files is None else settings.mcp_files
+    return ToolServers(
+        ConfigFiles(settings.data_dir / "mcp.json", others),
+        ChoiceFile(settings.data_dir / "tool-servers.json"),
+        ToolDoor(settings.data_dir / "tool-logs"),
     )
 
 

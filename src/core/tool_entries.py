@@ -120,7 +120,7 @@ class ServerFiles(Protocol):
         ...
 
     async def put(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Write this entry into our own file. Raises StorageError."""
+        """Write this entry into our own file. Raises BadParameter, StorageError."""
         ...
 
     async def remove(self, name: str) -> bool:

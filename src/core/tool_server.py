@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+from core.errors import Conflict, RequestError
 from core.tool_entries import FileProblem, ServerEntry, Transport
 from core.tools import ApprovalMode, OnProgress, Tool, ToolResult
 from core.value import Value
@@ -16,6 +17,18 @@ ToolServerState = Literal[
     "ready",
     "failed",  # the last start or call failed; the next call tries again
 ]
+
+
+class ToolCommandRefused(RequestError):
+    """A command must not come from a web request, unless the settings allow it."""
+
+    code = "tool_command_refused"
+
+
+class ToolServerChanged(Conflict):
+    """The hash given is not that of the server as it is now."""
+
+    code = "tool_server_changed"
 
 
 class ToolInfo(Value):

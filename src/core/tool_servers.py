@@ -23,16 +23,10 @@ from core.tool_entries import (
     ToolChoice,
 )
 from core.tool_life import ServerLife
-from core.tool_server import SessionDoor, ToolServer, ToolServerList
+from core.tool_server import SessionDoor, ToolServer, ToolServerChanged, ToolServerList
 from core.tools import ApprovalMode, OnProgress, Tool, ToolResult
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-class ToolServerChanged(Conflict):
-    """The hash given is not that of the server as it is now."""
-
-    code = "tool_server_changed"
 
 
 class ToolServers:

@@ -18,6 +18,8 @@ BACK_END = (
     "models_dir",
     "engine_memory_budget",
     "hf_endpoint",
+    "mcp_files",
+    "allow_tool_commands",
 )
 UPKEEP = ("on_start", "idle_unload_minutes", "keep_models_within", "pinned_models")
 DOOR = ("token_file", "public_url", "allowed_hosts", "log_level")

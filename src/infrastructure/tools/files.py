@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import StorageError
+from core.errors import BadParameter, StorageError
 from core.tool_entries import Configured, FileProblem, ServerEntry
 from infrastructure.tools.entries import read_entry
 from infrastructure.tools.jsonc import parse, repeated_keys
@@ -53,7 +53,7 @@ class ConfigFiles:
         return await asyncio.to_thread(self._read)
 
     async def put(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Write this entry into our own file. Raises StorageError."""
+        """Write this entry into our own file. Raises BadParameter, StorageError."""
         await asyncio.to_thread(self._put, name, entry)
 
     async def remove(self, name: str) -> bool:
@@ -131,6 +131,11 @@ class ConfigFiles:
                 problems.append(FileProblem(file=str(path), key=where, message=error.message))
 
     def _put(self, name: str, entry: Mapping[str, Any] | None) -> bool:
+        if entry is not None:
+            _, bad = read_entry(name, dict(entry), self._own, self._environment)
+            if bad is not None:
+                where = f"{bad.key}: " if bad.key else ""
+                raise BadParameter(f"The tool server {name} cannot be used: {where}{bad.message}")
         try:
             whole = _load(self._own, strictly=True) if self._own.exists() else {"mcpServers": {}}
         except _Unusable as error:
