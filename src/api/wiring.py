@@ -82,6 +82,7 @@ async def open_services(
         stack.callback(monitor.close)
         learned = Learned(store.speeds, store.load_history)
         await learned.open()
+        jobs.usual_load = learned.load_seconds
         stack.push_async_callback(learned.aclose)
         loads = Loads(store.load_history, monitor, learned.loaded)
         stack.push_async_callback(loads.aclose)

@@ -261,6 +261,8 @@ class JobService:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self.usual_load: Callable[[str], float | None] | None = None
+        """Knows how long loads of a model (full name) took before these jobs."""
 
     def start(self, job: Job, work: Callable[[Job], Awaitable[None]]) -> Job:
         """Take the job in and run it."""
@@ -303,7 +305,10 @@ class JobService:
         info = job.info
         if info.phase != "loading" or info.model_id is None:
             return info
-        return info.model_copy(update={"usual_seconds": self._last_load_seconds(info.model_id)})
+        usual = self._last_load_seconds(info.model_id)
+        if usual is None and self.usual_load is not None:
+            usual = self.usual_load(info.model_id)
+        return info.model_copy(update={"usual_seconds": usual})
 
     def _last_load_seconds(self, model_id: str) -> float | None:
         loads = (job for job in self.list(state="done", kind="load") if job.model_id == model_id)

@@ -112,6 +112,11 @@ class Learned:
         self._expected[asked] = found
         return found
 
+    def load_seconds(self, full_name: str) -> float | None:
+        """How long its loads take; None if there was none."""
+        speed = self.speed_of(full_name)
+        return speed.load_seconds if speed else None
+
     def table(self, models: Iterable[str] = ()) -> tuple[LearnedModel, ...]:
         """Everything by model and context, of these models or of all, the newest first."""
         wanted = set(models)

@@ -147,12 +147,12 @@ class Loads:
         if pid is not None:
             took = await self._own(after, pid, model, grown=took)
         found = record.model_copy(update={"at": after.at, **took})
-        if self._told is not None:
-            self._told(found)
         try:
             await self._history.add_load(found)
         except StorageError as error:
             log.warning("what a load took could not be kept: %s", error.message)
+        if self._told is not None:
+            self._told(found)
 
     async def _own(
         self, after: HardwareSnapshot, pid: int, model: ModelInfo, *, grown: dict[str, object]

@@ -33,6 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tinygguf.endless(folder / "slow.gguf", ballast_mib=4, name="slow")
     tinygguf.parrot(folder / "parrot.gguf")
     tinygguf.embedder(folder / "embed.gguf")
+    tinygguf.big(folder / "big.gguf", 0.5)
     return folder
 
 
@@ -284,3 +285,23 @@ async def test_somebody_elses_computer_is_asked_each_thing_once(tmp_path: Path) 
     assert len(asked) == 5
     prompts = [each.body["messages"][-1]["content"] for each in asked]
     assert len({prompt[:8] for prompt in prompts[:4]}) == 4
+
+
+async def test_the_first_load_after_a_restart_knows_how_long_it_takes(
+    models: Path, tmp_path: Path
+) -> None:
+    async with start_engine(models) as engine:
+        async with run_desk(tmp_path, lmstudio_url=engine.url) as desk:
+            await desk.post("/api/v1/models/load", json={"model_id": "big"})
+            (row,) = await learned(desk, 4096)
+            await desk.post("/api/v1/models/unload", json={"model_id": "big"})
+        async with run_desk(tmp_path, lmstudio_url=engine.url) as desk:
+            load = {"model_id": "big"}
+            job = (await desk.post("/api/v1/models/load", params={"wait": False}, json=load)).json()
+            usual = None
+            while usual is None:
+                state = (await desk.get(f"/api/v1/jobs/{job['id']}")).json()
+                assert state["state"] == "running", "it was over before anybody could look"
+                usual = state["usual_seconds"]
+
+    assert usual == row["load_seconds"]
