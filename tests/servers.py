@@ -122,6 +122,8 @@ class ScriptedLMStudio:
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.load_may_go = asyncio.Event()
         self.load_may_go.set()
+        self.endless: set[str] = set()
+        """Models whose loads never end."""
         self.asked: list[Asked] = []
         self.open = 0
         """Chats and loads being answered right now."""
@@ -271,6 +273,9 @@ class ScriptedLMStudio:
             await event("error", **self.load_error[1])
         elif not model.instances:
             await event("model_load.start", model_instance_id=model.key)
+            if model.key in self.endless:
+                await watch.gone
+                return
             for step in range(1, self.load_steps + 1):
                 if step > self.load_steps // 2 and not await watch.unless_gone(self.load_may_go):
                     return
@@ -286,6 +291,8 @@ class ScriptedLMStudio:
             text = f"Model {body['model']} not found in downloaded models"
             await json_reply(send, 404, {"error": {"type": "model_not_found", "message": text}})
             return False
+        if body["model"] in self.endless:
+            await watch.gone
         if not await watch.unless_gone(self.load_may_go):
             return False
         if self.load_error is not None:

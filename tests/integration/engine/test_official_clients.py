@@ -1,15 +1,12 @@
 """LM Studio's own clients against the engine: what they list, load, hear and unload."""
 
-import asyncio
-import json
 import shutil
-import subprocess
 import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests import node
 from tests.engine_fixture import RunningEngine
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +48,8 @@ async def test_the_python_client_lists_loads_chats_and_unloads(engine: RunningEn
 async def test_the_typescript_client_lists_loads_chats_and_unloads(
     engine: RunningEngine, typescript_client: Path
 ) -> None:
-    told = await talk(typescript_client, engine.url.replace("http://", "ws://"), "parrot")
+    script = str(typescript_client / SCRIPT.name)
+    told = await node.told(script, engine.url.replace("http://", "ws://"), "parrot")
 
     assert {"parrot", "endless"} <= set(told["downloaded"])
     assert (told["loaded"], told["context"], told["left"]) == (["parrot"], 512, [])
@@ -70,45 +68,9 @@ def rising(progress: list[float]) -> None:
     assert progress[-1] == 1.0
 
 
-async def talk(folder: Path, *arguments: str) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(folder / SCRIPT.name),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(60):
-            out, problems = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, problems.decode()[-2000:]
-    told: dict[str, Any] = json.loads(out)
-    return told
-
-
 @pytest.fixture(scope="session")
 def typescript_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the script and what it imports."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("Node.js is not installed")
-    folder = tmp_path_factory.mktemp("typescript")
+    folder = node.install(tmp_path_factory.mktemp("typescript"), SDK)
     shutil.copy(SCRIPT, folder)
-    quiet = ("--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--ignore-scripts")
-    try:
-        got = subprocess.run(
-            ["npm", "install", *quiet, "--prefix", str(folder), SDK],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{SDK} could not be had within two minutes")
-    if got.returncode != 0:
-        said = [line for line in got.stderr.splitlines() if line.startswith("npm error")]
-        pytest.skip(f"{SDK} could not be installed: {' '.join(said[:2])}")
     return folder
