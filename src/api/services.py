@@ -25,6 +25,7 @@ from core.providers import ProviderConfig
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
+from core.runs_service import RunService
 from core.similar import SimilarChats
 from core.swap import Swaps
 from core.tool_servers import ToolServers
@@ -61,6 +62,7 @@ class Services:
     configuration: Configuration
     look_at: Callable[[ProviderConfig], Awaitable[ProviderLook]]
     tools: ToolServers
+    runs: RunService
 
 
 def _services(request: Request) -> Services:

@@ -39,6 +39,7 @@ from core.providers import ProviderConfig
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
+from core.runs_service import RunService
 from core.similar import SimilarChats
 from core.standby import LoadingProvider, StandbyProvider
 from core.swap import Swaps
@@ -51,6 +52,7 @@ from infrastructure.engine.starter import KEY as STARTER
 from infrastructure.engine.starter import fetch_starter, starter_path
 from infrastructure.hardware import MachineProbe
 from infrastructure.hub import HubClient, HubFolder, HubLookup
+from infrastructure.loop import PydanticLoop
 from infrastructure.providers.kinds import build
 from infrastructure.providers.lmstudio import LMStudioProvider
 from infrastructure.storage import open_store, sqlite_url
@@ -117,6 +119,17 @@ async def open_services(
             likeness=likeness,
         )
         turns = TurnService(store, library, jobs, agents, revisions, recorder, learned, router)
+        runs = RunService(
+            chats=store,
+            store=store.runs,
+            library=library,
+            jobs=jobs,
+            router=router,
+            agents=agents,
+            toolbox=tools,
+            loop=PydanticLoop(),
+        )
+        await runs.open()
         for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
         stack.push_async_callback(recorder.aclose)
@@ -166,6 +179,7 @@ async def open_services(
             configuration,
             look_at,
             tools,
+            runs,
         )
 
 

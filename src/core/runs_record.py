@@ -214,18 +214,6 @@ class RunRecord:
         texts = ("".join(step.text).strip() for step in reversed(self._steps))
         return next((text for text in texts if text), "")
 
-    @property
-    def result(self) -> dict[str, Any]:
-        """For the job's last event."""
-        info = self.info
-        return {
-            "run_id": info.id,
-            "model_id": info.model_id,
-            "output": info.output,
-            "steps": [step.model_dump(mode="json") for step in info.steps],
-            "usage": info.usage.model_dump(mode="json"),
-        }
-
     def _find(self, call_id: str) -> _Step | None:
         return next((step for step in reversed(self._steps) if call_id in step.calls), None)
 
@@ -241,4 +229,15 @@ def _told(call: CallRecord) -> dict[str, Any]:
         "images": call.images,
         "cut": call.cut,
         "seconds": call.seconds,
+    }
+
+
+def result_of(run: RunInfo) -> dict[str, Any]:
+    """For the job's last event."""
+    return {
+        "run_id": run.id,
+        "model_id": run.model_id,
+        "output": run.output,
+        "steps": [step.model_dump(mode="json") for step in run.steps],
+        "usage": run.usage.model_dump(mode="json"),
     }

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from core.agents import Agent
 from core.chat import Parameters
 from core.chats import Problem
 from core.errors import DeskError, JobNotFound, StorageError
+from core.eventlog import Event
 from core.families import has_vision
 from core.instructions import filled
 from core.jobs import Job, JobService, JobState
@@ -32,7 +33,7 @@ from core.runs_errors import (
 from core.runs_host import RunHost
 from core.runs_plan import INSTRUCTIONS, RunPlan, RunPlanner
 from core.runs_ports import AgentLoop, LoopSpec, RunStore
-from core.runs_record import RunRecord
+from core.runs_record import RunRecord, result_of
 from core.tools import ToolBox, ToolResult
 from core.turns import INTERNAL
 
@@ -122,6 +123,25 @@ class RunService:
         live = self._live[job.id] = _Live(job, plan, record, approvals)
         return self._jobs.start(job, lambda job: self._work(live))
 
+    async def within(
+        self, job: Job, draft: RunDraft, *, agent: Agent, on_end: Callable[[RunInfo], None]
+    ) -> None:
+        """Do the same as a part of this job, whose id the run then has; `on_end` gets the run.
+
+        Raises what `start` raises, what the run ends with, and CancelledError when the job is ended.
+        """
+        plan = await self._planner.plan(draft, agent=agent)
+        record = RunRecord(job, _fresh(job, plan))
+        await self._store.add_run(record.info)
+        approvals = Approvals(
+            job, record, self.allowed, plan.mode_of, wait_seconds=self._wait_seconds
+        )
+        live = self._live[job.id] = _Live(job, plan, record, approvals)
+        try:
+            await self._work(live)
+        finally:
+            on_end(record.info)
+
     def decide(self, run_id: str, call_id: str, decision: Decision) -> None:
         """Raises ApprovalClosed for what does not wait, or waits no more."""
         live = self._live.get(run_id)
@@ -137,7 +157,7 @@ class RunService:
             return live.record.info
         return await self._store.run(run_id)
 
-    async def list(self, *, chat_id: str | None = None, limit: int, offset: int) -> RunPage:
+    async def page(self, *, chat_id: str | None = None, limit: int, offset: int) -> RunPage:
         """Newest first, without steps."""
         return await self._store.runs(chat_id=chat_id, limit=limit, offset=offset)
 
@@ -147,6 +167,20 @@ class RunService:
             job = self._jobs.get(run_id)
             return job if job.kind == "run" else None
         return None
+
+    async def past_events(self, run_id: str, *, after: int) -> list[Event]:
+        """The kept events behind this number; with the last one, as its watchers got it."""
+        run = await self._store.run(run_id)
+        events = await self._store.run_events(run_id, after=0)
+        number = events[-1].number + 1 if events else 1
+        end = {
+            "type": "job.end",
+            "status": run.state,
+            "reason": run.reason,
+            "error": run.error.model_dump() if run.error else None,
+            "result": result_of(run),
+        }
+        return [e for e in [*events, Event(number, "job.end", end)] if e.number > after]
 
     async def result(self, run_id: str, call_id: str) -> ToolResult:
         """All that a call gave back. Raises RunNotFound."""
@@ -270,7 +304,7 @@ class RunService:
 
     async def _put_away(self, live: _Live, keeper: asyncio.Task[None]) -> None:
         """Keep all of it; only then the job's last event goes out."""
-        live.job.result = live.record.result
+        live.job.result = result_of(live.record.info)
         live.over.set()
         try:
             # Not cancelled: a write that is broken off in the middle may keep the database locked.

@@ -470,6 +470,6 @@ async def test_bad_input_is_refused_before_anything_runs(tmp_path: Path) -> None
         assert server.value.candidates == ("box",)
         assert "Available: lmstudio:qwen/qwen3-4b." in model.value.hint
         assert model.value.candidates == ("lmstudio:qwen/qwen3-4b",)
-        assert (await bench.runs.list(limit=10, offset=0)).total == 0
+        assert (await bench.runs.page(limit=10, offset=0)).total == 0
         with pytest.raises(RunNotFound):
             await bench.runs.read("nothing")
