@@ -39,7 +39,9 @@ class Fleet:
             for name in set(self._sailing) - staying:
                 await self._let_go(name)
             for config, provider in built:
-                log.info("provider %s: %s at %s", config.name, config.kind, config.base_url)
+                # The first ones are no news: they are what the settings say.
+                level = logging.INFO if known else logging.DEBUG
+                log.log(level, "provider %s: %s at %s", config.name, config.kind, config.base_url)
                 self._sailing[config.name] = (config, provider)
                 self._library.add(provider, config)
 
