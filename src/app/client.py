@@ -18,6 +18,7 @@ from app.agents_client import AgentCalls
 from app.connection import Connection, known
 from app.refusals import ServerUnreachable
 from app.replies import Acted, JobEvent, TurnStarted
+from app.runs_client import RunCalls
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.configured import Changed, Configured, ProviderLook
@@ -42,7 +43,7 @@ PATIENT = httpx.Timeout(None, connect=3.0)
 RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
 
 
-class DeskClient(AgentCalls, Connection):
+class DeskClient(AgentCalls, RunCalls, Connection):
     """Talks to the API. Close it when done."""
 
     # Models

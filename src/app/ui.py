@@ -24,6 +24,7 @@ from app.load_settings_ui import add_load_settings
 from app.refusals import ServerUnreachable
 from app.replies import Reply
 from app.routing_ui import add_routing
+from app.runs_ui import add_runs
 from app.settings_ui import add_settings
 from app.switching import add_switching
 from core.chat import Parameters
@@ -87,6 +88,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     _add_chats(router, client)
     add_switching(router, client)
     add_routing(router, client)
+    add_runs(router, client)
     add_load_settings(router, client)
     add_learned(router, client)
     add_flights(router, client)
@@ -229,6 +231,7 @@ def job_view(job: JobInfo, *, now: float) -> dict[str, Any]:
         **job.model_dump(include={"id", "kind", "chat_id", "model_id", "phase", "progress"}),
         "words": wording.phase(job.phase, progress=job.progress, exact=job.exact, stage=job.stage),
         "stage": wording.sentence_case(job.stage) if job.stage else None,
+        "waits_for": wording.waits_for(job),
         "exact": job.exact,
         "age": max(0.0, now - job.created_at),
         "left": wording.time_left(job, now=now),

@@ -300,10 +300,19 @@ def phase(
         "reading": f"Reading the prompt{share}",
         "thinking": "Thinking",
         "writing": "Writing",
+        "tools": "Using tools",
         "unloading": "Unloading",
         "downloading": f"Downloading{share}",
     }.get(name or "queued", "Working")
-    return f"{words}{DOT}{stage}" if stage and name in {"loading", "downloading"} else words
+    return (
+        f"{words}{DOT}{stage}" if stage and name in {"loading", "downloading", "tools"} else words
+    )
+
+
+def waits_for(job: JobInfo) -> str | None:
+    """The tool whose call a person is asked about; None where nobody is."""
+    before, found, tool = (job.stage or "").partition("waiting for you: ")
+    return tool if found and not before else None
 
 
 def time_left(job: JobInfo, *, now: float) -> str | None:

@@ -1,0 +1,153 @@
+"""Runs in words: what was done and why, what it cost, and how it ended."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from app import wording
+from core.runs import Approval, CallRecord, RunInfo, RunStep, RunUsage
+from core.tools import ApprovalMode
+
+# More than this is folded: a screen of arguments hides the next step.
+FOLDED_CHARS = 240
+STATES = {
+    "running": "Working",
+    "done": "Done",
+    "failed": "Failed",
+    "stopped": "Stopped",
+    "interrupted": "Interrupted",
+}
+CALL_STATES = {
+    "proposed": ("…", "being written"),
+    "waiting": ("?", "waits for you"),
+    "running": ("◐", "running"),
+    "success": ("✓", "ran"),
+    "failure": ("✕", "failed"),
+    "denied": ("⊘", "not allowed"),
+    "invalid": ("✕", "could not be called"),
+    "stopped": ("■", "not finished"),
+}
+MODES: dict[ApprovalMode, tuple[str, str]] = {
+    "ask": ("Ask about each call", "Nothing runs before you said yes to it."),
+    "read-only": ("Ask about changes", "What only reads runs by itself; all else is asked about."),
+    "auto": (
+        "Ask about nothing",
+        "All tools run by themselves, unless text from outside came in first.",
+    ),
+}
+
+
+def tokens(count: int) -> str:
+    """`480 tokens`, `5.2k tokens`."""
+    if count < 1000:
+        return f"{count} token{'' if count == 1 else 's'}"
+    return f"{short(count)} tokens"
+
+
+def short(count: int) -> str:
+    """`480`, `5.2k`, `1.3M`."""
+    if count < 1000:
+        return str(count)
+    if count < 999_500:
+        return f"{count / 1000:.1f}".removesuffix(".0") + "k"
+    return f"{count / 1_000_000:.1f}".removesuffix(".0") + "M"
+
+
+def cost(usage: RunUsage) -> str:
+    """`3 steps · 4 tool calls · 5.2k tokens`."""
+    return wording.DOT.join(
+        (counted(usage.requests, "step"), counted(usage.tool_calls, "tool call"), spent(usage))
+    )
+
+
+def counted(count: int, what: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def spent(usage: RunUsage) -> str:
+    """Tokens read and written together."""
+    return tokens(usage.tokens)
+
+
+def ending(run: RunInfo) -> str:
+    """How it ended and why, as a sentence; empty while it works."""
+    if run.state == "running":
+        return ""
+    if run.error is not None:
+        return f"{run.error.message} {run.error.hint}".strip()
+    limits = run.limits
+    said = {
+        "limit_rounds": f"Ended at its limit of {counted(limits.rounds, 'step')}.",
+        "limit_tokens": f"Ended at its limit of {tokens(limits.tokens)}.",
+        "limit_minutes": f"Ended at its limit of {wording.duration(limits.minutes * 60)}.",
+        "repeated_call": "Stopped, because the model made the same call three times.",
+        "model_changed_during_execution": "Ended because its model was taken away.",
+        "server_stopped": "Interrupted because LM Desk stopped.",
+        "denied": "Ended because a call was not allowed.",
+        "context_full": "Ended because the context is full.",
+    }.get(run.reason or "")
+    if said:
+        return said
+    if run.state == "done":
+        refused = sum(call.state == "denied" for step in run.steps for call in step.calls)
+        return f"Done, {counted(refused, 'call')} not allowed." if refused else "Done."
+    return {"stopped": "Stopped by you.", "interrupted": "Interrupted."}.get(run.state, "Failed.")
+
+
+def call_facts(call: CallRecord, *, limit: int) -> list[str]:
+    """Who let it run, how long it took, how much came back. `limit` is what the model gets."""
+    facts = [_decided(call)]
+    if call.seconds is not None:
+        facts.append(wording.duration(call.seconds))
+    if call.size > len(call.preview):
+        facts.append(f"{short(call.size)} characters")
+    if call.images:
+        facts.append(counted(call.images, "picture"))
+    if call.cut:
+        facts.append(f"the model got the first {short(limit)}")
+    return [fact for fact in facts if fact]
+
+
+def _decided(call: CallRecord) -> str:
+    denied = call.state == "denied"
+    if call.decided_by == "person":
+        if denied:
+            return "you said no"
+        return "you changed its arguments" if call.asked_arguments is not None else "you said yes"
+    if call.decided_by == "timeout":
+        return "nobody decided in time"
+    return "you allowed it for good" if call.decided_by == "remembered" else ""
+
+
+def step_facts(step: RunStep) -> str:
+    """What the request cost: `1.2k read · 80 written · 2.1 s`."""
+    facts = (
+        None if step.input_tokens is None else f"{short(step.input_tokens)} read",
+        None if step.output_tokens is None else f"{short(step.output_tokens)} written",
+        wording.duration(step.seconds),
+    )
+    return wording.DOT.join(fact for fact in facts if fact)
+
+
+def hints(approval: Approval) -> list[dict[str, str]]:
+    """What the server says of the tool, which is never a promise."""
+    said = []
+    if approval.read_only:
+        said.append({"kind": "calm", "words": "says it only reads"})
+    elif approval.read_only is False:
+        said.append({"kind": "warn", "words": "can change things"})
+    if approval.destructive and not approval.read_only:
+        said.append({"kind": "bad", "words": "can destroy things"})
+    if approval.open_world:
+        said.append({"kind": "warn", "words": "reaches beyond this machine"})
+    elif approval.open_world is False:
+        said.append({"kind": "calm", "words": "stays on this machine"})
+    if approval.read_only is None and not said:
+        said.append({"kind": "warn", "words": "says nothing of what it does"})
+    return said
+
+
+def readable(arguments: Mapping[str, Any]) -> str:
+    """All of the arguments, as JSON that can be read and edited."""
+    return json.dumps(dict(arguments), indent=2, ensure_ascii=False) if arguments else "{}"
