@@ -33,6 +33,7 @@ class LiveAnswer:
         self._progress, self._exact, self._stage = job.progress, job.exact, job.stage
         self._phase_at = job.phase_at
         self._notice = ""
+        self._is_run = False
         self._thought_from: float | None = None
         self._thought_seconds: float | None = None
         self._tokens = 0
@@ -42,6 +43,7 @@ class LiveAnswer:
     def take(self, event: JobEvent) -> None:
         """Fold in one event."""
         phase = PHASES.get(event.type)
+        self._is_run |= event.type == "step.start"
         if event.type == "job.end":
             self.ended = event.data
         if event.type == "notice":
@@ -107,6 +109,7 @@ class LiveAnswer:
             "words": wording.phase(
                 self._phase, progress=self._progress, exact=self._exact, stage=self._stage
             ),
+            "run": self._is_run,
             "notice": "" if self.content or self.reasoning else self._notice,
             "progress": self._progress,
             "age": round(max(0.0, time.time() - self._phase_at), 1),

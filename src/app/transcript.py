@@ -126,6 +126,8 @@ def _row(message: Message) -> dict[str, Any]:
     row["tokens"] = stats.output_tokens if stats else None
     row["difference"] = wording.difference(truth) if truth else None
     row["route"] = route_view(truth) if truth else None
+    worked = stats is not None and stats.tool_calls is not None
+    row["run"] = message.job_id if worked else None
     row["label"] = wording.ending(message)
     row["model_id"] = truth.asked if truth else None
     proof = stats.stop_proof if stats else None
