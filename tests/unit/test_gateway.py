@@ -2,18 +2,19 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.gateway import errors, need, tap, upstream
+from api.gateway import errors, need, request, tap, upstream
 from api.gateway.meter import FIRST_BYTE_BOUNDS, Counts
 from core import errors as core_errors
 from core.errors import DeskError, ProviderBusy, ProviderFailed, ProviderNeedsToken
 from tests.frames import DONE, chunk, ending, usage_frame
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
@@ -25,7 +26,7 @@ ANYTHING = st.recursive(
     max_leaves=12,
 )
 BODIES = st.dictionaries(
-    st.sampled_from(["messages", "input", "prompt", "tools", "functions"]), ANYTHING
+    st.sampled_from(["model", "messages", "input", "prompt", "tools", "functions"]), ANYTHING
 )
 
 
@@ -34,6 +35,25 @@ def test_any_body_tells_what_it_needs(body: dict[str, Any]) -> None:
     wanted = need.need_of(body)
 
     assert wanted.tokens >= 0
+
+
+@given(st.binary(max_size=60) | BODIES.map(orjson.dumps) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_a_request_or_a_refusal(raw: bytes) -> None:
+    refused: DeskError | None = None
+    try:
+        named = request.parsed("/v1/completions", raw).model
+    except DeskError as error:
+        refused, named = error, "nothing"
+
+    assert named.strip()
+    assert refused is None or errors.refusal_of(refused).status == 400
+
+
+def test_what_is_nested_too_deep_to_be_handed_on_is_refused() -> None:
+    raw = b'{"model": "m", "messages": ' + b"[" * 600 + b"]" * 600 + b"}"
+
+    with pytest.raises(request.BadJson):
+        request.parsed("/v1/chat/completions", raw).bytes_for("x")
 
 
 def test_pictures_tools_and_the_last_question_are_seen() -> None:

@@ -33,8 +33,11 @@ class Call:
         self.stream = body.get("stream") is True
 
     def bytes_for(self, model_id: str) -> bytes:
-        """The request with the name by which the provider knows the model."""
-        return orjson.dumps({**self.body, "model": model_id})
+        """The request with the name by which the provider knows the model. Raises BadJson."""
+        try:
+            return orjson.dumps({**self.body, "model": model_id})
+        except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
+            raise BadJson(f"The body cannot be handed on: {error}.") from None
 
 
 def parsed(path: str, raw: bytes) -> Call:
