@@ -115,14 +115,12 @@ class EmbeddingService:
         ]
 
     async def now(self, model: ModelInfo, texts: Sequence[str]) -> tuple[Vector, ...]:
-        """Vectors of these few texts, past the cache and without loading the model.
+        """Vectors of these few texts, past the cache; the model is neither loaded nor kept for it.
 
         Raises ModelUnloaded if it is not in memory any more, or what the provider says.
         """
-        if model.loadable and not await self._library.instances(model):
-            raise ModelUnloaded(f"{model.name} is not in memory any more.")
         wanted = {str(place).encode(): text for place, text in enumerate(texts)}
-        made = await self._make(model, wanted, max_age=5.0)
+        made = await self._make(model, wanted, yields=True)
         return tuple(made.vectors[key] for key in wanted)
 
     def _able(self, model: ModelInfo) -> ModelInfo:
@@ -136,7 +134,7 @@ class EmbeddingService:
         return model
 
     async def _make(
-        self, model: ModelInfo, wanted: Mapping[bytes, str], *, max_age: float = 0.0
+        self, model: ModelInfo, wanted: Mapping[bytes, str], *, yields: bool = False
     ) -> _Made:
         provider = self._library.provider(model.provider)
         assert isinstance(provider, Embedder)
@@ -144,7 +142,7 @@ class EmbeddingService:
         vectors: dict[bytes, Vector] = {}
         tokens: int | None = 0
         with self._jobs.attend(job):
-            async with self._library.lease(model, job, max_age=max_age) as lease:
+            async with self._library.lease(model, job, yields=yields) as lease:
                 for batch in _batches(wanted):
                     async with self._library.gate(model.provider).passage():
                         made = await provider.embed(lease.instance.id, list(batch.values()))

@@ -30,6 +30,8 @@ class _Hold:
 
     chat_id: str
     instance_id: str
+    yields: bool = False
+    """Work behind the person's back: it never keeps a model in memory."""
 
 
 class Leases:
@@ -43,19 +45,26 @@ class Leases:
         self._guard: asyncio.Task[None] | None = None
 
     def take(
-        self, model: ModelInfo, instance: Instance, job: Job, *, load_seconds: float | None
+        self,
+        model: ModelInfo,
+        instance: Instance,
+        job: Job,
+        *,
+        load_seconds: float | None,
+        yields: bool = False,
     ) -> Lease:
-        """Hold the instance for a job until `give_back`."""
-        hold = _Hold(job.chat_id or job.id, instance.id)
+        """Hold the instance for a job until `give_back`; one that yields is ended by an unload."""
+        hold = _Hold(job.chat_id or job.id, instance.id, yields)
         self._holds.setdefault(model.full_name, {})[job.id] = hold
         if model.loadable and (self._guard is None or self._guard.done()):
             self._guard = asyncio.create_task(self._look(), name="leases")
         return Lease(model, instance, load_seconds)
 
     def give_back(self, model: ModelInfo, job: Job) -> None:
-        self._used_at[model.full_name] = time.monotonic()
         holds = self._holds.get(model.full_name, {})
-        holds.pop(job.id, None)
+        hold = holds.pop(job.id, None)
+        if hold is None or not hold.yields:
+            self._used_at[model.full_name] = time.monotonic()
         if not holds:
             self._holds.pop(model.full_name, None)
 
@@ -65,11 +74,17 @@ class Leases:
 
     def chats(self, model: ModelInfo) -> list[str]:
         """Chats that are being answered with this model."""
-        return [hold.chat_id for hold in self._holds.get(model.full_name, {}).values()]
+        holds = self._holds.get(model.full_name, {})
+        return [hold.chat_id for hold in holds.values() if not hold.yields]
 
     def jobs(self, model: ModelInfo) -> list[str]:
         """The jobs that hold it."""
         return list(self._holds.get(model.full_name, {}))
+
+    def yielding(self, model: ModelInfo) -> list[str]:
+        """Those of them that an unload ends."""
+        holds = self._holds.get(model.full_name, {})
+        return [job_id for job_id, hold in holds.items() if hold.yields]
 
     def jobs_of(self, provider: str) -> list[str]:
         """The jobs that hold any model of a provider."""

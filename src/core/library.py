@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 
-from core.errors import LoadUnproven, ModelInUse, NotLoadable
+from core.errors import LoadUnproven, ModelInUse, ModelUnloaded, NotLoadable
 from core.jobs import Job, JobService
 from core.leases import Lease, Leases
 from core.load_jobs import LoadJobs, report_loaded, report_progress
@@ -68,14 +68,15 @@ class ModelLibrary(Registry):
 
     @asynccontextmanager
     async def lease(
-        self, model: ModelInfo, job: Job, *, max_age: float = 0.0
+        self, model: ModelInfo, job: Job, *, max_age: float = 0.0, yields: bool = False
     ) -> AsyncGenerator[Lease]:
         """Hold one instance of the model for a job, loading it first if need be.
 
         The job gets the load's events as its own. `max_age`: how many seconds ago the provider may
-        have been asked last whether the model is in memory.
+        have been asked last whether the model is in memory. With `yields` nothing is loaded (it
+        raises ModelUnloaded instead), and whoever unloads the model ends the job.
         """
-        lease = await self._acquire(model, job, max_age)
+        lease = await self._acquire(model, job, max_age, yields=yields)
         try:
             yield lease
         finally:
@@ -223,9 +224,12 @@ class ModelLibrary(Registry):
         # From here on an answer that wants it waits, and loads it anew.
         self._move(model, "unloading")
         try:
-            if interrupt is not None:
-                for job_id in self._leases.jobs(model):
-                    await self._jobs.stop(job_id, state="interrupted", reason=interrupt)
+            forced = interrupt is not None
+            ending = self._leases.jobs(model) if forced else self._leases.yielding(model)
+            for job_id in ending:
+                if job_id in self._leases.jobs(model):  # it may have ended meanwhile
+                    reason = interrupt or "model_unloaded"
+                    await self._jobs.stop(job_id, state="interrupted", reason=reason)
             taken = await self.instances(model)
             for instance in taken:
                 await loader.unload_instance(instance.id)
@@ -248,7 +252,7 @@ class ModelLibrary(Registry):
             chats=chats,
         )
 
-    async def _acquire(self, model: ModelInfo, job: Job, max_age: float) -> Lease:
+    async def _acquire(self, model: ModelInfo, job: Job, max_age: float, *, yields: bool) -> Lease:
         provider = self._shelf(model.provider).provider
         if not model.loadable or not isinstance(provider, ModelLoader):
             instance = Instance(id=model.id, context_length=model.context_length)
@@ -259,7 +263,11 @@ class ModelLibrary(Registry):
                 now = await self._current(model, max_age=max_age)
                 if now.loaded and model.full_name not in self._moving:
                     # No await between the look and the hold: an unload sees the lease.
-                    return self._leases.take(now, now.instances[0], job, load_seconds=seconds)
+                    return self._leases.take(
+                        now, now.instances[0], job, load_seconds=seconds, yields=yields
+                    )
+            if yields:
+                raise ModelUnloaded(f"{model.name} is not in memory any more.")
             seconds = await self._load_jobs.wait_within(
                 job, model, lambda load: self.load_within(load, model, LoadOptions())
             )

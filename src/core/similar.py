@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -20,9 +21,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 # After a failure, which the provider may need a while to get over.
 TROUBLE_SECONDS = 60.0
-# Small, so that a batch never holds the model for long, and pauses between batches let others in.
-BATCH = 16
-PAUSE_SECONDS = 0.05
+# Small, so that whoever asks something meanwhile hardly waits. Between two batches as much time
+# passes as one took: a machine without a GPU has other things to do as well.
+BATCH = 8
 # Beginning of a message that stands for it; about what small models read.
 MAX_CHARS = 2000
 # For a text the model minded: a token can be a single character.
@@ -147,6 +148,7 @@ class SimilarChats:
         if mark == self._done:
             return 0
         while not self._answering():
+            began = time.monotonic()
             texts = await self._index.unindexed(space, limit=BATCH)
             if not texts:
                 await self._index.make_ready(space)
@@ -154,7 +156,7 @@ class SimilarChats:
                 break
             await self._index.keep_messages(space, await self._vectors(model, texts))
             indexed += len(texts)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(time.monotonic() - began)
         return indexed
 
     def _answering(self) -> bool:

