@@ -177,6 +177,7 @@ function build(each, shut, done) {
     const worst = ['bad', 'wait', 'ok'].find((each) => found.some((one) => one.state === each));
     result.dataset.state = worst;
     setText(result, found.map((one) => [one.words, one.hint, one.remote ? 'What you send there leaves your machines.' : ''].filter(Boolean).join(' ')).join(' '));
+    result.scrollIntoView({ block: 'nearest' });
     look.disabled = false;
   }
 }
