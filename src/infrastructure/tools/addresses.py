@@ -42,13 +42,13 @@ def address_problem(address: Address, host: str, allow_private: bool) -> str:
     plain = _unwrapped(address)
     if plain.is_link_local or plain in _METADATA:
         return f"{host} is {plain}, where clouds keep their keys; that is never allowed."
-    if plain.is_multicast or plain.is_unspecified or plain.is_reserved:
-        return f"{host} is {plain}, which is no server's address."
     if plain.is_loopback:
         # A stranger's name that leads to this machine is a trick; localhost itself is not.
         if is_local(host) or allow_private:
             return ""
         return f"{host} leads to this machine ({plain})."
+    if plain.is_multicast or plain.is_unspecified or plain.is_reserved:
+        return f"{host} is {plain}, which is no server's address."
     if (plain.is_private or plain in _SHARED or not plain.is_global) and not allow_private:
         return f"{host} is {plain}, in a private network; its entry needs allow_private for that."
     return ""

@@ -123,6 +123,14 @@ def _beside(file: Path, path: str) -> Path:
     return (workspace_of(file) or file.parent) / Path(path).expanduser()
 
 
+def env_file_of(raw: object, file: Path, environment: Mapping[str, str]) -> Path | None:
+    """The file with variables that an entry names; None where it names none."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("envFile"), str):
+        return None
+    expansion = Expansion(environment, workspace=workspace_of(file), home=Path.home())
+    return _beside(file, expansion.fill(raw["envFile"]))
+
+
 def _env_file(raw: dict[str, Any], expansion: Expansion, file: Path) -> dict[str, SecretStr]:
     if raw.get("envFile") is None:
         return {}

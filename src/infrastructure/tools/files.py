@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from core.errors import BadParameter, StorageError
 from core.tool_entries import Configured, FileProblem, ServerEntry
-from infrastructure.tools.entries import read_entry
+from infrastructure.tools.entries import env_file_of, read_entry
 from infrastructure.tools.jsonc import parse, repeated_keys
 
 # Claude Code keeps a history in its file.
@@ -93,7 +93,8 @@ class ConfigFiles:
                     )
                 )
                 continue
-            env_files += (path.parent / each.raw["envFile"] for each in found if _env_file(each))
+            named = (env_file_of(each.raw, path, self._environment) for each in found)
+            env_files += (each for each in named if each is not None)
             self._take(path, found, entries, problems)
         self._env_files = tuple(env_files)
         return Configured(tuple(entries.values()), tuple(problems), tuple(read))
@@ -243,7 +244,3 @@ def _servers(whole: dict[str, Any]) -> Iterator[_Found]:
         raise _Unusable(f"{name!r} stands in it twice.", key=f"{prefix}{name}")
     for name, raw in section.items():
         yield _Found(f"{prefix}{name}", name, raw)
-
-
-def _env_file(found: _Found) -> bool:
-    return isinstance(found.raw, dict) and isinstance(found.raw.get("envFile"), str)

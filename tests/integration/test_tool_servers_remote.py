@@ -1,0 +1,196 @@
+"""Remote tool servers: both eras over HTTP, and the addresses and redirects that are refused."""
+
+import json
+import socket
+from collections.abc import AsyncGenerator, MutableMapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.server import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+
+from core.errors import ToolServerFailed, ToolServerNotTrusted
+from infrastructure.tools.addresses import address_problem, url_problem
+from tests.sockets import Receive, Send, free_port, serve
+from tests.tool_boxes import Box, box
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def official_server() -> AsyncGenerator[str]:
+    """The SDK's own server, which speaks the newer era."""
+    server = MCPServer("official", version="1")
+
+    @server.tool()
+    async def shout(text: str) -> str:
+        """Says it louder."""
+        return text.upper()
+
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(transport_security=security)
+    async with server.session_manager.run(), serve(app) as url:
+        yield f"{url}/mcp"
+
+
+class Recorder:
+    """A server that writes down who came, and answers all the same."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self.asked: list[dict[str, str]] = []
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        self.asked.append({k.decode(): v.decode() for k, v in scope["headers"]})
+        headers = [(k.encode(), v.encode()) for k, v in self.headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def test_a_server_of_the_newer_era_is_called_over_http(tmp_path: Path) -> None:
+    async with official_server() as url, box(tmp_path, {"remote": {"url": url}}) as tools:
+        result = await tools.call("remote", "shout", {"text": "hello"}, seconds=20)
+        seen = await tools.server("remote")
+
+    assert result.text == "HELLO"
+    assert (seen.state, seen.protocol, seen.command) == ("ready", "2026-07-28", url)
+
+
+async def test_a_server_that_was_away_is_reached_again_by_the_next_call(tmp_path: Path) -> None:
+    port = free_port()
+    entry = {"url": f"http://127.0.0.1:{port}/mcp"}
+    async with box(tmp_path, {"remote": entry}) as tools:
+        with pytest.raises(ToolServerFailed, match="remote did not start"):
+            await tools.tools(["remote"])
+        assert (await tools.server("remote")).state == "failed"
+
+
+async def test_no_redirect_to_another_place_is_followed_and_no_secret_goes_there(
+    tmp_path: Path,
+) -> None:
+    elsewhere = Recorder(200, {})
+    async with serve(elsewhere) as evil:
+        here = Recorder(307, {"location": f"{evil}/mcp"})
+        async with serve(here) as url:
+            entry = {"url": f"{url}/mcp", "headers": {"Authorization": "Bearer secret"}}
+            async with box(tmp_path, {"remote": entry}) as tools:
+                with pytest.raises(ToolServerFailed, match="edirect"):
+                    await tools.tools(["remote"])
+                shown = (await tools.server("remote")).model_dump_json()
+
+    assert here.asked[0]["authorization"] == "Bearer secret"
+    assert elsewhere.asked == []
+    assert "Bearer" not in shown
+
+
+async def test_a_name_is_looked_up_once_and_only_what_was_looked_at_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = ["169.254.169.254"]
+    asked = []
+
+    def getaddrinfo(host: Any, port: Any, *more: Any, **options: Any) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (addresses[0], port))]
+
+    reached = Recorder(500, {})
+    async with serve(reached) as url:
+        port = url.rpartition(":")[2]
+        entry = {"url": f"https://tools.example:{port}/mcp"}
+        async with box(tmp_path, {"remote": entry}) as tools:
+            monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+            # The loop of uvloop does not ask the socket module.
+            monkeypatch.setattr("anyio.getaddrinfo", _as_coroutine(getaddrinfo))
+            for address in ("169.254.169.254", "127.0.0.1", "10.0.0.1", "::ffff:169.254.169.254"):
+                addresses[0] = address
+                with pytest.raises(ToolServerFailed, match=r"tools\.example"):
+                    await tools.tools(["remote"])
+
+    assert set(asked) == {"tools.example"}
+    assert reached.asked == []
+
+
+def _as_coroutine(function: Any) -> Any:
+    async def asked(*arguments: Any, **options: Any) -> Any:
+        return function(*arguments, **options)
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "https://169.254.169.254/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[fe80::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://100.100.100.200/",
+        "http://metadata.google.internal/computeMetadata/v1/",
+        "http://0.0.0.0:80/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://224.0.0.1/",
+        "file:///etc/passwd",
+        "ftp://tools.example/",
+        "https://user:password@tools.example/mcp",
+        "https:///nothing",
+        "https://tools.example:99999/",
+        "https://tools.example/a b",
+    ],
+)
+def test_some_addresses_are_refused_whatever_the_entry_allows(url: str) -> None:
+    assert url_problem(url, allow_private=True)
+    assert url_problem(url, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.5/mcp",
+        "https://192.168.1.9/",
+        "http://tools.example/mcp",
+        "http://[fd12::1]/",
+    ],
+)
+def test_private_and_plain_addresses_need_a_word_for_it(url: str) -> None:
+    assert "allow_private" in url_problem(url, allow_private=False)
+    assert url_problem(url, allow_private=True) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://tools.example/mcp",
+        "http://localhost:3000/mcp",
+        "http://127.0.0.1/",
+        "http://[::1]/",
+    ],
+)
+def test_servers_elsewhere_and_on_this_machine_are_fine(url: str) -> None:
+    assert url_problem(url, allow_private=False) == ""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.1.1", "100.64.0.1", "192.168.0.1"])
+def test_a_strangers_name_may_not_lead_inside(address: str) -> None:
+    assert address_problem(ip_address(address), "tools.example", allow_private=False)
+
+
+async def test_an_address_that_gets_other_headers_is_asked_about_again(tmp_path: Path) -> None:
+    tools = Box(tmp_path)
+    entry = {"url": "https://tools.example/mcp", "headers": {"Authorization": "Bearer a"}}
+    tools.write({"remote": entry})
+    await tools.say_yes("remote")
+    tools.write({"remote": {**entry, "headers": {"Authorization": "Bearer b"}}})
+    assert (await tools.server("remote")).state == "idle"
+    tools.write({"remote": {**entry, "headers": {"Authorization": "Bearer b", "X-Also": "c"}}})
+    assert (await tools.server("remote")).state == "changed"
+    tools.write({"remote": {**entry, "url": "https://evil.example/mcp"}})
+    with pytest.raises(ToolServerNotTrusted, match="The address of the tool server remote"):
+        await tools.tools(["remote"])
+    assert "Bearer" not in json.dumps((await tools.list()).model_dump(mode="json"))
