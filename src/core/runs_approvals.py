@@ -125,6 +125,7 @@ class Approvals:
                 hint="Read the run again and decide about what it shows.",
             )
         waiting.set_result(decision)
+        del self._record.approvals[call_id]
 
     # -- inside ----------------------------------------------------------------------------------
 

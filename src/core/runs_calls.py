@@ -10,6 +10,7 @@ from core.runs_approvals import Approvals, Verdict, arguments_hash
 from core.runs_errors import RunOver
 from core.runs_ports import Outcome, RunStore
 from core.runs_record import RunRecord
+from core.runs_text import clean
 from core.tools import Tool, ToolBox, ToolResult
 
 # A call that takes longer is broken off, and the model is told so.
@@ -47,6 +48,7 @@ class Calls:
 
         Raises RunOver when it is the same call once too often.
         """
+        arguments = clean(dict(arguments))
         self._record.written(call_id, tool.server, tool.name, arguments)
         self._count(call_id, tool, arguments)
         verdict = await self._approvals.verdict(call_id, tool, arguments)
@@ -54,8 +56,11 @@ class Calls:
             return self._denied(call_id, verdict)
         changes: dict[str, Any] = {"state": "running", "decided_by": verdict.by}
         if verdict.arguments is not None:
-            changes |= {"asked_arguments": dict(arguments), "arguments": dict(verdict.arguments)}
-            arguments = verdict.arguments
+            changes |= {
+                "asked_arguments": dict(arguments),
+                "arguments": clean(dict(verdict.arguments)),
+            }
+            arguments = clean(dict(verdict.arguments))
         self._record.change_call(call_id, **changes)
         outcome = await self._run(call_id, tool, arguments)
         if verdict.arguments is None:
@@ -85,6 +90,7 @@ class Calls:
             self._approvals.saw_result(tool)
             return Outcome(f"The call failed: {said}")
         self._approvals.saw_result(tool)
+        result = result._replace(text=clean(result.text))
         # First, so that whoever hears of the result can read all of it.
         await self._store.keep_result(self._run_id, call_id, result)
         text = self._capped(result)

@@ -19,6 +19,7 @@ from core.router import Router
 from core.routing import Need
 from core.runs import MAX_TASK_CHARS, RunDraft
 from core.runs_errors import NoTools, TaskEmpty
+from core.runs_text import clean
 from core.tools import ApprovalMode, Tool, ToolBox
 
 # The stricter one first.
@@ -65,12 +66,16 @@ class RunPlanner:
         self._agents = agents
         self._toolbox = toolbox
 
-    async def plan(self, draft: RunDraft) -> RunPlan:
-        """Raises what `RunService.start` says. Tool servers are started."""
+    async def plan(self, draft: RunDraft, *, agent: Agent | None = None) -> RunPlan:
+        """Raises what `RunService.start` says. Tool servers are started.
+
+        `agent` counts instead of the one the draft names: it may be one that nobody has saved.
+        """
+        draft = draft.model_copy(update={"task": clean(draft.task)})
         _check_task(draft.task)
         if draft.chat_id is not None:
             await self._store.chat(draft.chat_id)
-        agent = self._agent(draft.agent_id)
+        agent = agent or self._agent(draft.agent_id)
         wanted = _wanted(draft, agent)
         model = await self._model(draft, agent)
         servers = tuple(dict.fromkeys(each.server for each in wanted))

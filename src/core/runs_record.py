@@ -161,7 +161,9 @@ class RunRecord:
         """Set fields of a call."""
         step = self._find(call_id)
         assert step is not None
-        step.calls[call_id] = step.calls[call_id].model_copy(update=changes)
+        step.calls[call_id] = call = step.calls[call_id].model_copy(update=changes)
+        if call.state == "running":
+            self._job.enter("tools", stage=f"{call.server}.{call.tool}")
         return step.calls[call_id]
 
     def finished(

@@ -139,6 +139,17 @@ async def test_a_picture_is_for_the_person_where_the_model_sees_none(tmp_path: P
         assert (await bench.runs.result(info.id, call.id)).images == (picture,)
 
 
+async def test_halves_of_characters_do_no_harm(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "half \ud83d of it", read_only=True)
+        bench.upstream.plays(Say("", [LOOK]), Say("Odd."))
+
+        info = await bench.run("A task \ud83d with half a character.")
+
+        assert info.output == "Odd."
+        assert bench.upstream.last_result() == "half \ufffd of it"
+
+
 # -- what the model gets wrong ---------------------------------------------------------------------
 
 

@@ -9,7 +9,9 @@ from infrastructure.loop.reader import TextCall
 
 _ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*"')
 # An escape that may go on: `\`, or `\u` with fewer than four digits, or half a surrogate pair.
-_OPEN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z|\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
+_OPEN_ESCAPE = re.compile(
+    r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?\\(?:u[0-9a-fA-F]{0,3})?\Z|\\u[dD][89abAB][0-9a-fA-F]{2}\Z"
+)
 _END = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _DEEP = 12
 
@@ -177,4 +179,5 @@ def _unescaped(raw: str) -> str:
         text: str = json.loads(f'"{raw}"', strict=False)
     except ValueError:
         return raw
-    return text
+    # Half of a pair, which no text may hold.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -10,6 +10,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
 from core.runs_ports import LoopHost, LoopSpec, Outcome
+from core.runs_text import clean
 from core.tools import Tool
 from infrastructure.loop.tool_names import matching, named
 
@@ -101,7 +102,11 @@ class RunToolset(AbstractToolset[None]):
     def _wrapped(self, name: str, tool: Tool) -> ToolsetTool[None]:
         schema = tool.arguments or {"type": "object", "properties": {}}
         return self._tool(
-            ToolDefinition(name=name, description=tool.description, parameters_json_schema=schema)
+            ToolDefinition(
+                name=name,
+                description=clean(tool.description),
+                parameters_json_schema=clean(schema),
+            )
         )
 
     def _tool(self, definition: ToolDefinition) -> ToolsetTool[None]:

@@ -175,7 +175,7 @@ def _columns(run: RunInfo) -> dict[str, Any]:
     return {
         "chat_id": run.chat_id,
         "state": run.state,
-        "record": storable(run.model_dump_json()),
+        "record": _text(run.model_dump(mode="json")),
         "created_at": run.created_at,
     }
 
