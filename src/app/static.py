@@ -25,6 +25,8 @@ STYLES = (
     "loadsettings",
     "settings",
     "learned",
+    "agents",
+    "runs",
     "phone",
 )
 TYPES = {

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from pydantic import Field
 
 from app import wording
+from app.agents_ui import add_agents
 from app.client import DeskClient
 from app.doctor_ui import add_doctor
 from app.downloads_ui import add_downloads
@@ -86,6 +87,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     router = APIRouter(prefix="/ui", route_class=DeskRoute, include_in_schema=False)
     _add_watching(router, client)
     _add_chats(router, client)
+    add_agents(router, client)
     add_switching(router, client)
     add_routing(router, client)
     add_runs(router, client)
@@ -108,10 +110,6 @@ def _add_watching(router: APIRouter, client: DeskClient) -> None:
     async def history(seconds: Annotated[int, Query(ge=1, le=3600)] = 60) -> list[dict[str, Any]]:
         past = await client.hardware_history(seconds=seconds)
         return [hardware_view(sample) for sample in past.samples]
-
-    @router.get("/agents")
-    async def agents() -> list[dict[str, Any]]:
-        return [agent.model_dump() for agent in await client.agents()]
 
     @router.post("/jobs/{job_id}/stop")
     async def stop(job_id: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class AgentBook:
     async def create(self, draft: AgentDraft) -> Agent:
         """A new agent; a name that is taken gets a number. Raises StorageError."""
         draft = draft.model_copy(update={"name": self._free_name(draft.name)})
-        return await self._keep(Agent(id=self._free_id(draft.name), **dict(draft)))
+        return await self._keep(Agent(id=await self._free_id(draft.name), **dict(draft)))
 
     async def copy(self, agent_id: str) -> Agent:
         """A new agent like this one. Raises AgentNotFound or StorageError."""
@@ -162,10 +162,14 @@ class AgentBook:
         taken = {agent.name.casefold() for agent in self.agents.values()}
         return _free(name, taken, " ")
 
-    def _free_id(self, name: str) -> str:
+    async def _free_id(self, name: str) -> str:
+        """Also not that of a deleted one, which may come back."""
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().casefold()
         slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "agent"
-        return _free(slug, set(self.agents), "-")
+        taken = set(self.agents)
+        while await self._store.agent_versions(free := _free(slug, taken, "-")):
+            taken.add(free)
+        return free
 
 
 def _free(word: str, taken: set[str], between: str) -> str:

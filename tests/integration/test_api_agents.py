@@ -101,6 +101,17 @@ async def test_old_versions_and_deleted_agents_come_back(tmp_path: Path) -> None
         assert (await desk.get("/api/v1/agents/chef")).status_code == 200
 
 
+async def test_the_name_of_a_deleted_one_is_free_and_both_can_be_had(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, _):
+        await made(desk)
+        await desk.delete("/api/v1/agents/chef")
+        another = await made(desk, description="Fries.")
+        assert (another["name"], another["id"]) == ("Chef", "chef-2")
+        back = await desk.post("/api/v1/agents/chef/restore", json={"version": 1})
+        assert back.json()["description"] == DRAFT["description"]
+        assert (await desk.get("/api/v1/agents/chef-2")).json() == another
+
+
 async def test_the_built_in_ones_can_be_copied_and_not_broken(tmp_path: Path) -> None:
     async with desk_with_studio(tmp_path) as (desk, _):
         for call in (

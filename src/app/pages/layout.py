@@ -81,7 +81,7 @@ async def dropdowns(
     picked_agent = getattr(event, "agent", None)
     picked_model = getattr(event, "model", None)
     try:
-        agents = [(each.name, each.id) for each in await client.agents()]
+        agents = [(f"{each.picture} {each.name}".strip(), each.id) for each in await client.agents()]
         models = model_choices(await client.models(), picked_model)
     except DeskError:
         return {agent: gr.skip(), model: gr.skip()}
@@ -103,6 +103,7 @@ def _top_bar() -> tuple[Any, Any]:
             container=False,
             min_width=100,
         )
+        _part("agents")
         model = gr.Dropdown(
             [],
             label="Model",

@@ -5,6 +5,7 @@ import { show } from './conversation.js';
 import { focusBox } from './composer.js';
 import { on, state, tell } from './store.js';
 import { fail, toast } from './toasts.js';
+import { isTrial } from './trialchats.js';
 
 const PAGE = 60;
 let asked = 0;
@@ -59,7 +60,7 @@ export async function reload() {
   try {
     const found = await call('GET', `chats?${query}`);
     if (number !== asked) return;
-    page = { ...found, q };
+    page = { ...found, chats: found.chats.filter((chat) => !isTrial(chat.id)), q };
     paint();
   } catch { /* the offline notice speaks of it, and the pulse reloads the list */ }
 }
@@ -67,7 +68,7 @@ export async function reload() {
 function paint() {
   const list = $('#chat-list');
   if (!list || renaming) return;
-  const key = JSON.stringify([page, state.chatId, page.chats.filter(isRunning).map((chat) => chat.id)]);
+  const key = JSON.stringify([page, state.chatId, page.chats.filter(isRunning).map((chat) => chat.id), page.chats.filter(waits).map((chat) => chat.id)]);
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   const focused = document.activeElement?.closest?.('#chat-list li')?.dataset.id;
@@ -94,12 +95,14 @@ function paint() {
 
 const isRunning = (chat) => (state.pulse ? state.jobs.some((job) => job.kind === 'turn' && job.chat_id === chat.id) : chat.running);
 
+const waits = (chat) => state.jobs.some((job) => job.waits_for && job.kind === 'turn' && job.chat_id === chat.id);
+
 function row(chat) {
   const current = chat.id === state.chatId;
   return h('li', { 'data-id': chat.id, class: current ? 'current' : null },
     h('button', { type: 'button', class: 'open', 'aria-current': current ? 'true' : null, title: chat.title,
       onclick: () => open(chat.id), ondblclick: () => rename(chat.id) },
-      isRunning(chat) ? h('span', { class: 'running' }, h('span', { class: 'sr' }, 'Answering: ')) : null,
+      waits(chat) ? h('span', { class: 'asks' }, h('span', { class: 'sr' }, 'Waits for you: ')) : isRunning(chat) ? h('span', { class: 'running' }, h('span', { class: 'sr' }, 'Answering: ')) : null,
       h('span', { class: 'title' }, chat.title),
       chat.snippet && page.q ? h('span', { class: 'snippet' }, chat.snippet) : null),
     h('span', { class: 'row-actions' },

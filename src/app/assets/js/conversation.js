@@ -123,7 +123,7 @@ export function paintWelcome() {
   $('#scroller')?.classList.toggle('is-empty', empty);
   if (!empty) return;
   const agent = agentNow();
-  const key = JSON.stringify([agent?.id, readiness(), state.chatId]);
+  const key = JSON.stringify([agent?.id, agent?.starters, readiness(), state.chatId]);
   if (panel.dataset.key === key) return;
   panel.dataset.key = key;
   panel.replaceChildren(

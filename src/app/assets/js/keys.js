@@ -1,8 +1,10 @@
 // Shortcuts, drawers, the theme switch and the list of shortcuts.
 import { $, h, iconButton, isPhone, kept } from './dom.js';
+import { openAgents } from './agents.js';
 import { newChat } from './chats.js';
 import { focusBox, stop } from './composer.js';
 import { openLearned } from './learned.js';
+import { openRuns } from './runs.js';
 import { openSettings } from './settings.js';
 import { on, state, tell } from './store.js';
 
@@ -13,7 +15,9 @@ const SHORTCUTS = [
   ['Esc', 'Stop the answer, or close what is open'],
   ['Ctrl K', 'Search chats'],
   ['Alt N', 'New chat'],
+  ['Alt A', 'Agents'],
   ['Alt L', 'What this machine learned'],
+  ['Alt R', 'Runs'],
   ['Ctrl ,', 'Settings'],
   ['Ctrl B', 'Show or hide the chats'],
   ['F2', 'Rename the chat in the list that has the focus'],
@@ -46,7 +50,9 @@ function onKey(event) {
     [command && event.key === ',', openSettings],
     [command && event.code === 'KeyB', () => toggle('left')],
     [event.altKey && !command && event.code === 'KeyN', newChat],
+    [event.altKey && !command && event.code === 'KeyA', openAgents],
     [event.altKey && !command && event.code === 'KeyL', openLearned],
+    [event.altKey && !command && event.code === 'KeyR', () => openRuns()],
     [!typing && event.key === '?', showKeys],
     [!typing && event.key === '/', focusBox],
     [event.key === 'Escape', escape],

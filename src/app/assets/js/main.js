@@ -1,4 +1,5 @@
 // Starts the page's parts, each as soon as Gradio has made its place.
+import { startAgents } from './agents.js';
 import { startAuto } from './auto.js';
 import { startChats, reload } from './chats.js';
 import { startComposer } from './composer.js';
@@ -17,6 +18,8 @@ import { startPhase } from './phase.js';
 import { startPulse } from './pulse.js';
 import { startRepairs } from './repairs.js';
 import { startRows } from './rows.js';
+import { startRunChat } from './runchat.js';
+import { startRuns } from './runs.js';
 import { startScroll } from './scroll.js';
 import { startSettings } from './settings.js';
 import { state } from './store.js';
@@ -24,6 +27,7 @@ import { state } from './store.js';
 startKeys();
 startRepairs();
 const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation(), startRows(), startPhase()]);
+startAgents();
 startAuto();
 startGauges();
 startFlight();
@@ -32,6 +36,8 @@ startDownloads();
 startMemory();
 startLoadSettings();
 startLearned();
+startRuns();
+startRunChat();
 startSettings();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another

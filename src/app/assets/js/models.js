@@ -58,7 +58,9 @@ function picked({ kind, value }) {
 
 // A chat brings its own agent and model.
 function followChat() {
-  const { agent_id: agent, model_id: model } = state.chat;
+  const { model_id: model } = state.chat;
+  const known = !state.agents || state.agents.some((each) => each.id === state.chat.agent_id);
+  const agent = known ? state.chat.agent_id : null; // it may be deleted by now
   const changes = (agent && agent !== state.agent) || (model && model !== state.model);
   if (agent) state.agent = agent;
   if (model) state.model = model;

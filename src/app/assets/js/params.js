@@ -75,7 +75,7 @@ function paint() {
   if (!$('#params')) return;
   const agent = agentNow();
   const own = state.parameters ?? {};
-  const key = JSON.stringify([own, agent?.id]);
+  const key = JSON.stringify([own, agent?.id, agent?.version]);
   if (key === painted) return;
   painted = key;
   for (const { name, rest } of FIELDS) {

@@ -1,0 +1,2 @@
+// Which tools an agent may use.
+export const toolsSection = () => null;

@@ -1,0 +1,157 @@
+// The test chat: answers with the draft as it stands, in a chat that is deleted afterwards.
+import { $, h, iconButton, setText } from './dom.js';
+import { call, Problem } from './http.js';
+import { begin } from './loading.js';
+import { state, tell } from './store.js';
+import { decide } from './swap.js';
+import { addTrial, dropTrial, trials } from './trialchats.js';
+
+const erase = (chat) => call('DELETE', `chats/${chat}`).catch((problem) => { if (problem.offline) throw problem; });
+
+// Those that a closed tab left behind.
+export async function sweep() {
+  for (const chat of trials()) {
+    try { await erase(chat); dropTrial(chat); } catch { return; } // nobody answers: the next time
+  }
+}
+
+export function trial({ id, draft, model }) {
+  let chat = null;
+  let job = null;
+  let reading = null;
+  const list = h('ol', { class: 'said-list', tabindex: 0, 'aria-label': 'Test chat' });
+  const asks = h('small', { class: 'asks' });
+  const clear = h('button', { type: 'button', class: 'button small', hidden: true, onclick: () => { end(); list.replaceChildren(); paint(); box.focus(); } }, 'Clear');
+  const box = h('textarea', { rows: 2, maxlength: 20000, 'aria-label': 'Test message', placeholder: 'Try it with a message…', onkeydown: onKey });
+  const send = iconButton('send', 'Send the test message', () => (job ? stop() : ask()));
+  const node = h('section', { class: 'pane trial', 'aria-label': 'Test chat' },
+    h('div', { class: 'top' }, h('span', {}, h('b', {}, 'Test chat'), asks), clear),
+    list, h('div', { class: 'write' }, box, send));
+  addEventListener('pagehide', leave);
+
+  function onKey(event) {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    if (!job) ask();
+  }
+
+  function paint() {
+    clear.hidden = !list.children.length;
+    send.dataset.icon = job ? 'stop' : 'send';
+    send.setAttribute('aria-label', job ? 'Stop the test' : 'Send the test message');
+    send.title = send.getAttribute('aria-label');
+  }
+
+  function add(role, words) {
+    const stuck = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
+    const item = h('li', { class: role }, h('p', {}, words));
+    list.append(item);
+    if (stuck || role === 'mine') list.scrollTop = list.scrollHeight;
+    return item;
+  }
+
+  async function ask() {
+    const content = box.value;
+    if (!content.trim() || send.disabled) return;
+    send.disabled = true;
+    const now = reading = new AbortController();
+    try {
+      const wanted = model();
+      const decision = wanted && wanted !== 'auto' ? await decide(wanted) : { act: 'load' };
+      if (decision.act === 'cancel' || now.signal.aborted) return;
+      if (decision.act === 'swap') await begin(wanted, decision);
+      const started = await call('POST', 'agents/trial', { content, agent: draft(), agent_id: id(), model_id: wanted ?? 'auto', chat_id: chat }, { timeout: 60000 });
+      if (!chat) addTrial(started.chat_id);
+      if (now.signal.aborted) { erase(started.chat_id); return; }
+      chat = started.chat_id;
+      job = started.job_id;
+      box.value = '';
+      add('mine', content);
+      paint();
+      send.disabled = false;
+      tell('hurry');
+      await follow(now);
+    } catch (problem) {
+      if (!now.signal.aborted) wrong(problem);
+    } finally {
+      send.disabled = false;
+      if (reading === now) { job = null; paint(); }
+    }
+  }
+
+  async function follow(now) {
+    const item = add('answer', '');
+    const thought = h('details', { hidden: true }, h('summary', {}, 'Thoughts'), h('p'));
+    const line = h('small', { class: 'state', role: 'status' }, 'Starting');
+    item.prepend(thought);
+    item.append(line);
+    const response = await fetch(`./ui/agents/trial/${chat}/${job}`, { signal: now.signal, cache: 'no-store' });
+    for await (const told of linesOf(response.body)) {
+      const stuck = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
+      if (told.problem) throw new Problem(told.problem);
+      if (told.end) { ended(item, line, told.end); continue; }
+      if (told.thought) { thought.hidden = false; $('p', thought).append(told.thought); }
+      if (told.text) item.children[1].append(told.text);
+      setText(line, [told.notice || told.words, told.speed].filter(Boolean).join(' · '));
+      if (stuck) list.scrollTop = list.scrollHeight;
+    }
+  }
+
+  function ended(item, line, { facts, label, problem, difference }) {
+    setText(line, [...facts, label].filter(Boolean).join(' · '));
+    for (const words of [problem && `${problem.message} ${problem.hint ?? ''}`, difference]) {
+      if (words) item.append(h('p', { class: 'wrong', role: 'alert' }, words));
+    }
+    list.scrollTop = list.scrollHeight;
+  }
+
+  function wrong(problem) {
+    if (problem.code === 'chat_not_found') chat = null;
+    if (!(problem instanceof Problem)) console.error(problem);
+    const words = problem instanceof Problem ? `${problem.message} ${problem.hint ?? ''}` : "LM Desk's server does not answer.";
+    list.append(h('li', { class: 'answer' }, h('p', { class: 'wrong', role: 'alert' }, words)));
+    list.scrollTop = list.scrollHeight;
+    paint();
+  }
+
+  async function stop() {
+    try { await call('POST', `jobs/${job}/stop`, undefined, { timeout: 60000 }); } catch (problem) { if (problem.code !== 'job_not_found') wrong(problem); }
+  }
+
+  // The chat goes, and with it an answer that is being written.
+  function end() {
+    reading?.abort();
+    reading = null;
+    job = null;
+    if (chat) {
+      const over = chat;
+      erase(over).then(() => dropTrial(over), () => { /* swept the next time */ });
+    }
+    chat = null;
+  }
+
+  function leave() {
+    if (chat) fetch(`./ui/chats/${chat}`, { method: 'DELETE', keepalive: true }).catch(() => { /* swept the next time */ });
+  }
+
+  return {
+    node,
+    end: () => { removeEventListener('pagehide', leave); end(); },
+    checked: (told) => {
+      const picked = state.models?.find((each) => each.full_name === model());
+      setText(asks, model() === 'auto' ? 'Auto picks the model' : picked ? `Asks ${picked.name}` : told.model ? `Asks ${told.model}` : '');
+    },
+  };
+}
+
+async function* linesOf(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const found = (rest + value).split('\n');
+    rest = found.pop();
+    for (const line of found) if (line) yield JSON.parse(line);
+  }
+}
