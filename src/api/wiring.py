@@ -130,6 +130,7 @@ async def open_services(
             loop=PydanticLoop(),
         )
         await runs.open()
+        turns.runner = runs
         for task in (watch.run(), monitor.run(), recorder.run()):
             await stack.enter_async_context(_background(task))
         stack.push_async_callback(recorder.aclose)

@@ -18,6 +18,7 @@ LABELS: dict[Phase, str] = {
     "reading": "Read prompt",
     "thinking": "Think",
     "writing": "Write",
+    "tools": "Tools",
     "downloading": "Download",
 }
 WAITS: set[Phase] = {"queued", "unloading", "loading"}

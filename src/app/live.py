@@ -18,6 +18,7 @@ PHASES = {
     "prompt_processing.progress": "reading",
     "reasoning.delta": "thinking",
     "message.delta": "writing",
+    "tool_call.start": "tools",
 }
 
 
@@ -44,6 +45,8 @@ class LiveAnswer:
         """Fold in one event."""
         phase = PHASES.get(event.type)
         self._is_run |= event.type == "step.start"
+        if event.type == "step.start":  # of a run: what was written before led to its tool calls
+            self.content = self.reasoning = ""
         if event.type == "job.end":
             self.ended = event.data
         if event.type == "notice":

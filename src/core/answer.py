@@ -17,6 +17,7 @@ from core.chats import (
 from core.jobs import Job
 from core.leases import Lease
 from core.models import ModelInfo
+from core.runs import RunInfo
 
 # Seconds; a shorter answer came in one piece, and says nothing about speed.
 SHORTEST_SPAN = 0.05
@@ -44,6 +45,7 @@ class Answer:
         self._reading = False
         self._end: Answered | None = None
         self._load_seconds: float | None = None
+        self._tool_calls: int | None = None
 
     @property
     def content(self) -> str:
@@ -122,6 +124,21 @@ class Answer:
             self._end = event
             self.finish_reason = event.finish_reason
 
+    def made_by_run(self, run: RunInfo) -> None:
+        """A run with tools made it: this is what it ends with, and what it cost."""
+        self._content[:] = [run.output]
+        last = run.steps[-1] if run.steps else None
+        self._reasoning[:] = [last.reasoning] if last else []
+        self._tool_calls = run.usage.tool_calls
+        self._end = Answered("stop", None, run.usage.input_tokens, run.usage.output_tokens)
+        self.finish_reason = run.reason or "stop"
+        if self.message.model is not None:
+            told = {"instance_id": run.instance_id, "got_context": run.context_length}
+            truth = self.message.model.model_copy(
+                update={**told, "asked": run.model_id, "quantization": self.model.quantization}
+            )
+            self.message = self.message.model_copy(update={"model": truth})
+
     def end(self, status: MessageStatus, reason: str, problem: Problem | None = None) -> None:
         """Nothing more will come; `message` is now what is to be kept."""
         self.ended.set()
@@ -167,6 +184,7 @@ class Answer:
                 round(self._thought_seconds, 4) if self._thought_seconds is not None else None
             ),
             load_time_seconds=self._load_seconds,
+            tool_calls=self._tool_calls,
             total_seconds=round(time.monotonic() - self._started, 4),
         )
 

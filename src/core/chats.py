@@ -33,6 +33,8 @@ class TurnStats(Value):
     """From the first thought to the first word of the answer."""
     load_time_seconds: float | None = None
     total_seconds: float | None = None
+    tool_calls: int | None = None
+    """Of an answer that an agent worked out with tools; its run has the id of the answer's job."""
     stop_proof: StopProof | None = None
     """Only of stopped answers; comes up to three seconds after the rest."""
 

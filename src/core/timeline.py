@@ -5,7 +5,9 @@ from typing import Literal, NamedTuple
 
 from core.value import Value
 
-Phase = Literal["queued", "loading", "reading", "thinking", "writing", "unloading", "downloading"]
+Phase = Literal[
+    "queued", "loading", "reading", "thinking", "writing", "tools", "unloading", "downloading"
+]
 
 # Marks nearer to each other than this tell nothing new.
 MARK_STEP = 0.02

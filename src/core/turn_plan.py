@@ -195,6 +195,18 @@ def as_sent(plan: TurnPlan, model: ModelInfo) -> tuple[ChatMessage, ...]:
     return tuple(sent)
 
 
+def as_task(plan: TurnPlan) -> str:
+    """The question for an agent that works with tools, with the conversation before it."""
+    *before, question = plan.history
+    told = [message for message in before if message.content.strip()]
+    if not told:
+        return question.content
+    names = {"user": "Person", "assistant": "You"}
+    lines = [f"{names.get(each.role, each.role)}: {each.content.strip()}" for each in told]
+    said = "\n\n".join(lines)
+    return f"The conversation so far:\n\n{said}\n\nThe person now asks:\n\n{question.content}"
+
+
 def _require_talk(route: Route) -> None:
     model = route.candidates[0].model
     if model.kind == "embedding":

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from core.agents import Agent
 from core.answer import Answer
@@ -25,8 +27,16 @@ from core.ports import ChatStore
 from core.recorder import FlightRecorder, Recording
 from core.revisions import Revisions
 from core.router import Router
+from core.runs import RunDraft, RunInfo
 from core.stopping import StopProofs
-from core.turn_plan import TurnDraft, TurnPlan, TurnPlanner, check_content, new_message
+from core.turn_plan import (
+    TurnDraft,
+    TurnPlan,
+    TurnPlanner,
+    as_task,
+    check_content,
+    new_message,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +51,14 @@ class StartedTurn:
     job: Job
     message_id: str
     user_message_id: str
+
+
+class ToolRunner(Protocol):
+    """Works on a task with an agent's tools, as a part of a job."""
+
+    async def within(
+        self, job: Job, draft: RunDraft, *, agent: Agent, on_end: Callable[[RunInfo], None]
+    ) -> None: ...
 
 
 class TurnService:
@@ -67,6 +85,8 @@ class TurnService:
         self._planner = TurnPlanner(store, router or Router(library), agents)
         self._chain = Chain(library)
         self._busy: set[str] = set()
+        self.runner: ToolRunner | None = None
+        """Carries out the turns of agents with tools. Set once there is one."""
         self._proofs = StopProofs(store, library, revisions)
 
     async def aclose(self) -> None:
@@ -129,7 +149,12 @@ class TurnService:
             self._recorder.begin(recording)
         keeper = asyncio.create_task(self._keep(answer))
         try:
-            await self._chain.answer(job, plan, answer, recording)
+            if plan.agent.tools and self.runner is not None:
+                provider = self._library.provider(plan.model.provider)
+                recording.asks(provider.name, provider.kind)
+                await self._run(self.runner, job, plan, answer)
+            else:
+                await self._chain.answer(job, plan, answer, recording)
             if plan.agent.strict:
                 _refuse_another(answer.truth)
             answer.end("done", answer.finish_reason)
@@ -170,6 +195,17 @@ class TurnService:
             # Begins behind the job's end, which the person who stopped waits for.
             self._proofs.begin(answer.message, answer.model)
             job.result = {"message": answer.message.model_dump(mode="json")}
+
+    async def _run(self, runner: ToolRunner, job: Job, plan: TurnPlan, answer: Answer) -> None:
+        """The agent has tools: the answer is what comes of its work with them."""
+        agent = plan.agent.model_copy(update={"parameters": plan.parameters})
+        draft = RunDraft(
+            task=as_task(plan),
+            agent_id=plan.agent.id,
+            model=plan.model.full_name,
+            chat_id=plan.chat.id,
+        )
+        await runner.within(job, draft, agent=agent, on_end=answer.made_by_run)
 
     def _learn(self, answer: Answer) -> None:
         truth = answer.message.model

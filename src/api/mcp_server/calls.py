@@ -11,6 +11,8 @@ import httpx
 WAIT_SECONDS = 45.0
 LONGEST_WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 0.25
+# Of what a step was done for, a client gets the beginning.
+WHY_CHARS = 500
 # Beyond its result a call carries facts about its way, told as progress.
 OnProgress = Callable[[float, str], Awaitable[None]]
 
@@ -100,7 +102,7 @@ class DeskCalls:
     ) -> dict[str, Any]:
         """Start an agent's run, and wait so long for its end."""
         job = await self._json("POST", "/api/v1/runs", body)
-        return await self.run(str(job["id"]), wait, told)
+        return await self.run(str(job["run_id"]), wait, told)
 
     async def run(self, run_id: str, wait: float, told: OnProgress) -> dict[str, Any]:
         """How a run is, after so long or at its end."""
@@ -113,7 +115,7 @@ class DeskCalls:
 
     async def tool_servers(self) -> Sequence[str]:
         """Those a run may use: trusted, and switched on."""
-        servers = await self._get("/api/v1/tool-servers")
+        servers = (await self._get("/api/v1/tool-servers"))["servers"]
         return [each["name"] for each in servers if each["state"] in ("idle", "starting", "ready")]
 
     # -- inside ----------------------------------------------------------------------------------
@@ -179,22 +181,31 @@ def _where(state: dict[str, Any]) -> tuple[str, float]:
     """Words and a figure that only grows, for MCP's progress."""
     steps = state.get("steps")
     if isinstance(steps, list):
-        last = steps[-1] if steps else None
-        name = f"{last.get('server')}.{last.get('tool')}" if isinstance(last, dict) else "thinking"
-        return f"step {len(steps)}: {name}", float(len(steps))
+        calls = [call for step in steps for call in step["calls"]]
+        doing = f"{calls[-1]['server']}.{calls[-1]['tool']}" if calls else "thinking"
+        return f"step {len(steps)}: {doing}", float(len(steps) + len(calls))
     phase, share = state.get("phase") or "queued", state.get("progress") or 0.0
     return f"{phase} {share:.0%}", float(share)
 
 
 def _run_view(run: dict[str, Any]) -> dict[str, Any]:
-    shown = {
-        key: run.get(key) for key in ("state", "reason", "output", "model_id", "steps", "usage")
-    }
+    shown = {key: run.get(key) for key in ("state", "reason", "output", "model_id", "usage")}
     error = run.get("error")
-    pending = run.get("approvals") or []
+    pending = [f"{each['server']}.{each['tool']}" for each in run.get("approvals") or []]
     return {
         "run_id": run["id"],
         **shown,
+        "steps": [_step_view(step) for step in run.get("steps") or []],
         **({"error": _sentence(error)} if isinstance(error, dict) else {}),
         **({"waits_for_approval": pending} if pending else {}),
+    }
+
+
+def _step_view(step: dict[str, Any]) -> dict[str, Any]:
+    """A step without what only a screen has room for."""
+    told = ("server", "tool", "arguments", "state", "preview", "seconds")
+    return {
+        "number": step["number"],
+        "why": step["why"][:WHY_CHARS],
+        "calls": [{key: call[key] for key in told} for call in step["calls"]],
     }

@@ -1,0 +1,155 @@
+"""A chat whose agent has tools, and runs started by MCP clients: real tool servers, a scripted model."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_upstream import AgentUpstream, Call, Say
+from tests.desk import DeskUnderTest, run_desk
+from tests.servers import serve
+from tests.sockets import until
+from tests.tool_boxes import SCRIPTED
+
+pytestmark = pytest.mark.anyio
+
+ECHO = Call("echo", {"text": "It is ten o'clock."})
+
+
+@asynccontextmanager
+async def desk_with_tools(folder: Path) -> AsyncGenerator[tuple[DeskUnderTest, AgentUpstream]]:
+    """A desk with one trusted tool server, `words`, and an agent who may use it."""
+    data = folder / "data"
+    data.mkdir()
+    plan = {"tools": {"echo": "Says it again."}}
+    server = {"command": sys.executable, "args": [str(SCRIPTED), json.dumps(plan)]}
+    data.joinpath("mcp.json").write_text(json.dumps({"mcpServers": {"words": server}}))
+    studio = AgentUpstream()
+    async with serve(studio) as url, run_desk(data, lmstudio_url=url) as desk:
+        seen = (await desk.get("/api/v1/tool-servers/words")).json()
+        trusted = await desk.post("/api/v1/tool-servers/words/trust", json={"hash": seen["hash"]})
+        assert trusted.status_code == 200, trusted.text
+        agent = {"name": "Clerk", "tools": [{"server": "words", "approval": "auto"}]}
+        made = await desk.post("/api/v1/agents", json=agent)
+        assert made.status_code == 201, made.text
+        yield desk, studio
+
+
+async def test_a_question_to_an_agent_with_tools_is_a_run_with_the_id_of_its_job(
+    tmp_path: Path,
+) -> None:
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("I look.", calls=[ECHO]), Say("Ten o'clock."))
+        chat = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
+        receipt = await desk.ask(chat, "What time is it?")
+        events = [event["type"] for event in await desk.events(receipt["job_id"])]
+        message = await desk.last_message(chat)
+        run = (await desk.get(f"/api/v1/runs/{receipt['job_id']}")).json()
+
+        assert (message["status"], message["content"]) == ("done", "Ten o'clock.")
+        assert message["stats"]["tool_calls"] == 1
+        assert message["model"]["asked"] == "lmstudio:qwen/qwen3-4b"
+        assert message["model"]["got_context"] == 8192
+        assert {"tool_call.start", "tool_call.arguments", "tool_call.success"} <= set(events)
+        (call,) = run["steps"][0]["calls"]
+        assert (call["server"], call["tool"], call["state"]) == ("words", "echo", "success")
+        assert call["preview"] == "It is ten o'clock."
+        assert (run["state"], run["output"]) == ("done", "Ten o'clock.")
+        flight = (await desk.get(f"/api/v1/messages/{message['id']}/flight")).json()
+        assert "tools" in {phase["phase"] for phase in flight["phases"]}
+
+
+async def test_the_conversation_before_is_known_to_it(tmp_path: Path) -> None:
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("Blue."))
+        chat = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
+        for question in ("My colour is blue.", "Which is it?"):
+            receipt = await desk.ask(chat, question)
+            await desk.events(receipt["job_id"])
+
+        asked = studio.bodies[-1]["messages"][-1]["content"]
+        assert "Person: My colour is blue." in asked
+        assert asked.endswith("Which is it?")
+
+
+async def test_a_call_that_needs_a_yes_waits_in_the_chat_until_it_gets_one(tmp_path: Path) -> None:
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say(calls=[ECHO]), Say("Done."))
+        agent = {"name": "Careful", "tools": [{"server": "words", "approval": "ask"}]}
+        await desk.post("/api/v1/agents", json=agent)
+        chat = await desk.chat(agent_id="careful", model_id="qwen/qwen3-4b")
+        run_id = (await desk.ask(chat, "Go on"))["job_id"]
+
+        async def waiting() -> list[dict[str, Any]]:
+            return list((await desk.get(f"/api/v1/runs/{run_id}")).json().get("approvals", []))
+
+        while not (pending := await waiting()):
+            await asyncio.sleep(0.02)
+        assert pending[0]["arguments"] == ECHO.arguments
+        changed = {"decision": "approve", "arguments": {"text": "Eleven."}}
+        decided = await desk.post(
+            f"/api/v1/runs/{run_id}/approvals/{pending[0]['call_id']}", json=changed
+        )
+        assert decided.status_code == 200, decided.text
+        await desk.events(run_id)
+        run = (await desk.get(f"/api/v1/runs/{run_id}")).json()
+
+        assert run["steps"][0]["calls"][0]["arguments"] == {"text": "Eleven."}
+        assert (await desk.last_message(chat))["content"] == "Done."
+
+
+async def test_stop_ends_the_run_with_what_it_wrote(tmp_path: Path) -> None:
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("Let me see", hold=asyncio.Event()))
+        chat = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
+        receipt = await desk.ask(chat, "Go on")
+        await until(lambda: studio.open == 1)
+        await desk.post(f"/api/v1/jobs/{receipt['job_id']}/stop")
+        message = await desk.last_message(chat)
+
+        assert message["status"] == "stopped"
+        await until(lambda: studio.open == 0)
+        run = (await desk.get(f"/api/v1/runs/{receipt['job_id']}")).json()
+        assert run["state"] == "stopped"
+
+
+async def test_a_server_nobody_trusts_is_said_in_the_chat(tmp_path: Path) -> None:
+    async with desk_with_tools(tmp_path) as (desk, _):
+        await desk.post("/api/v1/tool-servers/words/distrust")
+        chat = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
+        receipt = await desk.ask(chat, "Go on")
+        await desk.events(receipt["job_id"])
+        message = await desk.last_message(chat)
+
+    assert message["status"] == "failed"
+    assert message["problem"]["code"] == "tool_server_not_trusted"
+    assert message["problem"]["hint"]
+
+
+async def test_an_mcp_client_has_a_task_worked_on_and_looks_again(tmp_path: Path) -> None:
+    from mcp import Client
+
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("I look.", calls=[ECHO]), Say("Ten o'clock."))
+        async with Client(f"{desk.base_url}/mcp") as client:
+            asked = {"mcp_name": "words", "task": "What time is it?", "wait_s": 0.0}
+            first = (await client.call_tool("autonomous_with_mcp", asked)).structured_content
+            first = first.get("result", first)
+            again = {"run_id": first["run_id"], "wait_s": 20.0}
+            run = (await client.call_tool("get_run", again)).structured_content
+            run = run.get("result", run)
+            wrong = await client.call_tool(
+                "autonomous_with_mcp", {"mcp_name": "word", "task": "Hi"}
+            )
+
+        # `echo` says nothing of being read-only, and nobody is there to say yes.
+        assert run["state"] in ("running", "done")
+        if run["state"] == "running":
+            assert run["waits_for_approval"] == ["words.echo"]
+        assert wrong.is_error
+        assert "words" in wrong.content[0].text
