@@ -280,30 +280,47 @@ def _inherit(folder: Path, server: str, names: list[str]) -> None:
     file.write_text(json.dumps(whole))
 
 
-@pytest.fixture
-def http_server(npm: dict[str, str]) -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen(
-        [npm["everything"], "streamableHttp"],
-        env={"PATH": os.environ["PATH"], "PORT": str(port)},
-        stderr=subprocess.PIPE,
-    )
-    try:
+class HttpServer:
+    """The npm server "everything" over HTTP, on a port of its own; it can be killed."""
+
+    def __init__(self, command: str) -> None:
+        self.port = free_port()
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = process = subprocess.Popen(
+            [self._command, "streamableHttp"],
+            env={"PATH": os.environ["PATH"], "PORT": str(self.port)},
+            stderr=subprocess.PIPE,
+        )
         assert process.stderr is not None
         while b"listening" not in (line := process.stderr.readline()):
             assert line, "the server ended"
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
+
+    def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stderr is not None:
+            process.kill()
+            process.wait()
             process.stderr.close()
 
 
-async def test_a_server_over_http_is_listed_called_and_cancelled(
-    tmp_path: Path, http_server: str
+@pytest.fixture
+def http_server(npm: dict[str, str]) -> Iterator[HttpServer]:
+    server = HttpServer(npm["everything"])
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+async def test_a_server_over_http_is_listed_called_cancelled_and_killed(
+    tmp_path: Path, http_server: HttpServer
 ) -> None:
-    async with box(tmp_path, {"remote": {"url": http_server}}) as tools:
+    url = f"http://127.0.0.1:{http_server.port}/mcp"
+    async with box(tmp_path, {"remote": {"url": url}}) as tools:
         found = await tools.tools(["remote"])
         begun = asyncio.Event()
         call = asyncio.create_task(
@@ -322,6 +339,34 @@ async def test_a_server_over_http_is_listed_called_and_cancelled(
         said = await tools.call("remote", "echo", {"message": "over http"}, seconds=30)
         seen = await tools.server("remote")
 
+        begun.clear()
+        call = asyncio.create_task(
+            tools.call(
+                "remote",
+                "trigger-long-running-operation",
+                {"duration": 60, "steps": 60},
+                seconds=90,
+                on_progress=lambda *_: begun.set(),
+            )
+        )
+        await asyncio.wait_for(begun.wait(), 30)
+        http_server.kill()
+        with pytest.raises(ToolServerFailed, match="ended while it worked on trigger-long"):
+            await asyncio.wait_for(call, 30)
+        with pytest.raises(ToolServerFailed, match="Nothing answers at"):
+            await tools.call("remote", "echo", {"message": "x"}, seconds=30)
+        http_server.start()
+        again = await tools.call("remote", "echo", {"message": "back"}, seconds=30)
+        # It forgets its sessions with each start.
+        http_server.kill()
+        http_server.start()
+        with contextlib.suppress(ToolServerFailed):
+            await tools.call("remote", "echo", {"message": "x"}, seconds=30)
+        later = await tools.call("remote", "echo", {"message": "and again"}, seconds=30)
+        http_server.kill()
+
+    assert "back" in again.text
+    assert "and again" in later.text
     assert any(isinstance(tool, Tool) and tool.name == "echo" for tool in found)
     assert "over http" in said.text
     assert (seen.state, seen.protocol) == ("ready", "2025-11-25")

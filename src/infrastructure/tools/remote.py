@@ -1,7 +1,9 @@
 """HTTP to remote tool servers: only to addresses that were looked at, and nowhere else."""
 
+import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 
 import anyio
@@ -33,15 +35,12 @@ class _LookingBackend(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        last: Exception | None = None
         for address in await self._allowed(host, port):
-            try:
+            with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 return await self._below.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                last = error
-        raise last or httpcore2.ConnectError(f"{host} has no address.")
+        raise httpcore2.ConnectError(f"Nothing answers at {host}, port {port}.")
 
     async def _allowed(self, host: str, port: int) -> list[str]:
         try:
@@ -84,9 +83,20 @@ class _Transport(httpx2.AsyncHTTPTransport):
         )
 
 
-def remote_client(headers: Mapping[str, str], *, allow_private: bool) -> httpx2.AsyncClient:
-    """A client for one server; close it. The MCP client follows no redirect to another origin."""
+def remote_client(
+    headers: Mapping[str, str],
+    *,
+    allow_private: bool,
+    heard: Callable[[httpx2.Response], Awaitable[None]],
+) -> httpx2.AsyncClient:
+    """A client for one server; close it. The MCP client follows no redirect to another origin.
+
+    `heard` gets every answer's head.
+    """
+    # It logs whole addresses, and a secret may be in one.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
+        event_hooks={"response": [heard]},
         transport=_Transport(allow_private=allow_private),
         headers={"User-Agent": "lmdesk", **headers},
         # How long an answer may take is for the caller of a tool to say.

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 LIST_SECONDS = 30.0
 # A server that hands out pages for ever is broken.
 MAX_PAGES = 100
+_OF_THE_WAY = frozenset(
+    {mcp_types.INTERNAL_ERROR, mcp_types.INVALID_REQUEST, mcp_types.METHOD_NOT_FOUND}
+)
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
@@ -42,6 +45,11 @@ class Way(Protocol):
         ...
 
     @property
+    def lost(self) -> bool:
+        """Its last answer came from what is no tool server, or no longer ours."""
+        ...
+
+    @property
     def ended(self) -> anyio.Event: ...
 
 
@@ -50,6 +58,7 @@ class ChildWay:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+        self.lost = False
         self.ended = child.ended
 
     def streams(self) -> AbstractAsyncContextManager[Any]:
@@ -77,20 +86,36 @@ class RemoteWay:
         self._url = url
         self._headers = headers
         self._allow_private = allow_private
+        self._status = 200
         self.ended = anyio.Event()
 
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[Any]:
         async with (
-            remote_client(self._headers, allow_private=self._allow_private) as client,
+            remote_client(
+                self._headers, allow_private=self._allow_private, heard=self._heard
+            ) as client,
             streamable_http.streamable_http_client(
                 self._url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
             ) as streams,
         ):
             yield streams
 
+    async def _heard(self, response: httpx2.Response) -> None:
+        # Many servers have nothing to say on GET, and are fine.
+        if response.request.method == "POST":
+            self._status = response.status_code
+
     def why(self) -> str:
-        return ""
+        if self._status in (401, 403):
+            return f"It wants a key, or a better one, in its headers (status {self._status})."
+        if self._status in (404, 405):
+            return f"No tool server answers at this path (status {self._status})."
+        return f"It answered with status {self._status}." if self.lost else ""
+
+    @property
+    def lost(self) -> bool:
+        return self._status >= 400
 
 
 class Session:
@@ -246,7 +271,7 @@ class Session:
 
     def translated(self, error: Exception, doing: str) -> Exception:
         """An error of the client's in our words."""
-        over = self._way.ended.is_set() or _is_transport(error)
+        over = self._way.ended.is_set() or _is_transport(error, lost=self._way.lost)
         if isinstance(error, MCPError) and not over:
             return _Refused(error.message)
         if isinstance(error, ValidationError | RuntimeError) and not over:
@@ -308,10 +333,12 @@ def _leaf(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 
-def _is_transport(error: Exception) -> bool:
+def _is_transport(error: Exception, *, lost: bool) -> bool:
     """Whether the way to the server is lost, rather than the call."""
     if isinstance(error, MCPError):
-        return error.code == mcp_types.CONNECTION_CLOSED
+        # An HTTP error without an error of the protocol in it, such as for a session it forgot.
+        made_up = error.code in _OF_THE_WAY and lost
+        return made_up or error.code == mcp_types.CONNECTION_CLOSED
     return isinstance(error, httpx2.TransportError | AddressRefused | OSError)
 
 
