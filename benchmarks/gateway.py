@@ -10,6 +10,7 @@ leases, metrics and truth headers are on, and every token of every stream is che
 
 import argparse
 import subprocess
+import sys
 from collections import defaultdict
 from contextlib import ExitStack
 
@@ -87,6 +88,7 @@ class Run:
 
     def note(self, what: str, name: str, **how: float) -> None:
         self.seen[what, name].append(self.ask(name, **how))  # type: ignore[arg-type]
+        print(".", end="", file=sys.stderr, flush=True)
 
     def round(self, number: int) -> None:
         """Every candidate in turn, for each kind of load. LiteLLM takes part in the first round."""
@@ -224,6 +226,8 @@ def judge(run: Run) -> bool:
     for streams in FLOODS:
         what = f"flood {streams}"
         bars.append((f"{streams} streams × nginx", run.ratio(what, DESK, NGINX), 0.8, True))
+        burst = run.ratio(f"burst {streams}", DESK, NGINX)
+        bars.append((f"{streams} streams × nginx, 64 tokens a write", burst, 0.8, True))
         bars.append((f"{streams} streams × LiteLLM", run.ratio(what, DESK, LITELLM), 100, True))
     bars.append(("added to the first token, ms", run.added(DESK), 1.0, False))
     bars.append(("CPU a token × nginx", run.cpu_ratio("paced 128", DESK), 2.5, False))

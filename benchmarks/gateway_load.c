@@ -3,8 +3,8 @@
  *   gateway_load PORT MODEL STREAMS TOKENS RATE REPEAT SLOW LEAVE [BURST]
  *
  * Opens STREAMS connections and asks each for REPEAT answers of TOKENS numbered tokens, RATE a second
- * (0: as fast as they come), one after the other. The first SLOW of them are not read at all; the
- * first LEAVE are closed at their first token. Prints what it saw as JSON; `model` is asked as given,
+ * (0: as fast as they come), one after the other. The first SLOW of them ask for a flood and do not
+ * read it; the next LEAVE are closed at their first token. Prints what it saw as JSON; `model` is asked as given,
  * with its last digit counted up over six models where it is one.
  */
 #define _GNU_SOURCE
@@ -56,7 +56,8 @@ static void ask(struct stream *s) {
     if (name[end] == '0') name[end] = (char)('0' + s->place % 6);
     int size = snprintf(body, sizeof body,
         "{\"model\":\"%s\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
-        "\"tokens=%ld rate=%g burst=%ld\"}]}", name, tokens, rate, burst);
+        "\"tokens=%ld rate=%g burst=%ld\"}]}", name, s->slow ? 1000000 : tokens,
+        s->slow ? 0 : rate, s->slow ? 64 : burst);
     int used = snprintf(head, sizeof head,
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         "Authorization: Bearer sk-none\r\nContent-Length: %d\r\n\r\n%s", size, body);

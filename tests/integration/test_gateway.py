@@ -464,6 +464,16 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_keeps_what_came(
         assert door.meter.of("lmstudio").failures == 1
 
 
+async def test_a_last_event_without_its_blank_line_is_handed_on(tmp_path: Path) -> None:
+    server = loaded()
+    server.frames = [chunk({"content": "all"}), b"data: [DONE]\n"]
+    async with scripted(tmp_path, server) as door:
+        stream = await door.client.chat.completions.create(model=NAME, messages=HI, stream=True)
+
+        assert await text_of(stream) == "all"
+        assert door.meter.of("lmstudio").failures == 0
+
+
 async def test_events_in_pieces_arrive_whole(tmp_path: Path) -> None:
     server = loaded()
     whole = b"".join([*(chunk({"content": f"{n} "}) for n in range(50)), *ending("m", 50)])

@@ -84,14 +84,15 @@ class Passing:
             self._first_byte()
             if not self._reply.started:
                 await self._reply.start(200, content_type_of(self._answer))
-            read, piece, take = self._answer.read, self._reply.piece, tap.take
+            read, send, take = self._answer.read, self._reply.send, tap.take
             while chunk:
                 take(chunk)
-                await piece(chunk)
+                # What `piece` does, without its coroutine: this is done for every token.
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await read()
                 if self._rest or not chunk.endswith(_EVENT_ENDS):
                     chunk = await self._rounded(chunk)
-            if not tap.complete:
+            if not tap.complete and not has_end(self._rest):
                 raise broken_off(self._who)
         except DeskError as error:
             if not self._reply.started:

@@ -20,7 +20,7 @@ class Reply:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         # The guard's own wrapper would cost every token a coroutine.
-        self._send: Send = scope.get(UNGUARDED_SEND, send)
+        self.send: Send = scope.get(UNGUARDED_SEND, send)
         self.began = time.monotonic()
         self.started = False
         self.truth: list[Header] = []
@@ -45,15 +45,15 @@ class Reply:
             # No proxy may gather a stream, and none may keep it.
             headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def piece(self, raw: bytes) -> None:
         """A piece of the body. Waits while the client reads slower than we could send."""
-        await self._send({"type": "http.response.body", "body": raw, "more_body": True})
+        await self.send({"type": "http.response.body", "body": raw, "more_body": True})
 
     async def end(self, raw: bytes = b"") -> None:
         """The last piece."""
-        await self._send({"type": "http.response.body", "body": raw, "more_body": False})
+        await self.send({"type": "http.response.body", "body": raw, "more_body": False})
 
     async def whole(
         self,

@@ -6,7 +6,8 @@ nothing but POST: its own protocol, llhttp's parser, and kept-alive connections.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -43,8 +44,14 @@ class Headers(Mapping[str, str]):
 class Pipes:
     """Connections to one server. Close with `close`."""
 
-    def __init__(self, base_url: str, token: SecretStr | None) -> None:
-        """`base_url` must be `http://…`."""
+    def __init__(
+        self,
+        base_url: str,
+        token: SecretStr | None,
+        errors: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """`base_url` must be `http://…`; `errors` words what goes wrong while an answer is read."""
+        self.errors = errors
         parts = urlsplit(base_url)
         self._host = parts.hostname or ""
         self._port = parts.port or 80
@@ -188,19 +195,23 @@ class Pipe(asyncio.Protocol):
                     raise self._error
                 if self.lost:
                     raise ConnectionResetError("closed before an answer came")
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
         except BaseException:
             self.abort()
             raise
 
     async def read(self) -> bytes:
-        """What has arrived since; empty at the end. Raises ConnectionError."""
+        """What has arrived since; empty at the end. Raises ProviderError."""
         while not self._pieces:
             if self._complete:
                 return b""
             if self._error is not None:
-                raise self._error
-            await self._wait()
+                with self._pipes.errors():
+                    raise self._error
+            # Not in a coroutine of its own: this is awaited for every token.
+            self._waiter = self._loop.create_future()
+            await self._waiter
         pieces = self._pieces
         raw = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._pieces = []
@@ -226,16 +237,10 @@ class Pipe(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # -- called by the loop ----------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from core.errors import ProviderUnreachable
 from core.ports import RawAnswer
 from infrastructure.http import Reply, new_client, provider_errors, read_reply
-from infrastructure.providers.pipes import NotReached, Pipe, Pipes
+from infrastructure.providers.pipes import NotReached, Pipes
 
 CONTROL_SECONDS = 10.0
 LOOK_SECONDS = 1.0
@@ -83,10 +83,10 @@ class HttpServer:
         if not self.base_url.startswith("http://"):
             return await self.open(path, body)
         if self._pipes is None:
-            self._pipes = Pipes(self.base_url, self._token)
+            self._pipes = Pipes(self.base_url, self._token, self.errors)
         try:
             with self.errors():
-                return Piped(self, await self._pipes.post(path, body))
+                return await self._pipes.post(path, body)
         except NotReached as error:
             self.forget()
             raise ProviderUnreachable(
@@ -156,25 +156,6 @@ class HttpServer:
         except ProviderUnreachable:
             self.forget()
             raise
-
-
-class Piped:
-    """An answer that is passed on as it comes."""
-
-    def __init__(self, server: HttpServer, pipe: Pipe) -> None:
-        self._server = server
-        self._pipe = pipe
-        self.status = pipe.status
-        self.headers: Mapping[str, str] = pipe.headers
-        self.close = pipe.close
-
-    async def read(self) -> bytes:
-        """What has arrived since; empty at the end."""
-        try:
-            return await self._pipe.read()
-        except OSError:
-            with self._server.errors():
-                raise
 
 
 class Stream:
