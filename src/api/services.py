@@ -22,6 +22,7 @@ from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore
 from core.providers import ProviderConfig
+from core.recipes import RecipeService
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
@@ -63,6 +64,7 @@ class Services:
     look_at: Callable[[ProviderConfig], Awaitable[ProviderLook]]
     tools: ToolServers
     runs: RunService
+    recipes: RecipeService
 
 
 def _services(request: Request) -> Services:

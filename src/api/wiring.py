@@ -36,6 +36,7 @@ from core.monitor import HardwareMonitor
 from core.planner import Planner
 from core.ports import ChatStore, HardwareProbe
 from core.providers import ProviderConfig
+from core.recipes import RecipeService
 from core.recorder import FlightRecorder
 from core.revisions import Revisions
 from core.router import Router
@@ -165,7 +166,7 @@ async def open_services(
             revisions,
             agents,
             agent_book,
-            AgentChecker(library),
+            AgentChecker(library, tools.list),
             planner,
             swaps,
             downloads,
@@ -181,6 +182,7 @@ async def open_services(
             look_at,
             tools,
             runs,
+            RecipeService(store.recipes, store, jobs, turns),
         )
 
 

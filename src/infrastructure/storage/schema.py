@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0009"
+SCHEMA_VERSION: Final = "0010"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -176,4 +176,12 @@ allowed_tools = Table(
     Column("tool", String, primary_key=True),
     Column("fingerprint", String, nullable=False),
     Column("at", Float, nullable=False),
+)
+
+recipes = Table(
+    "recipes",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("recipe", JSON, nullable=False),
 )

@@ -20,6 +20,7 @@ from infrastructure.storage.flights import SqlFlights
 from infrastructure.storage.listing import IS_WRITING, RUNNING_JOB
 from infrastructure.storage.load_history import SqlLoadHistory
 from infrastructure.storage.load_settings import SqlLoadSettings
+from infrastructure.storage.recipes import SqlRecipes
 from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
 from infrastructure.storage.runs import SqlRuns
 from infrastructure.storage.schema import chats, messages
@@ -53,6 +54,8 @@ class SqlChatStore:
         """People's own agents, in the same file."""
         self.runs = SqlRuns(engine, self._lock)
         """Runs of agents, in the same file."""
+        self.recipes = SqlRecipes(engine, self._lock)
+        """Recipes, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 

@@ -1,0 +1,124 @@
+"""Recipes: steps by different models in one chat, each fed by the one before."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.recipes import filled
+from tests.agent_upstream import AgentUpstream, Say
+from tests.desk import DeskUnderTest, run_desk
+from tests.servers import serve
+from tests.sockets import until
+
+pytestmark = pytest.mark.anyio
+
+STEPS = [
+    {"prompt": "Think about {{input}}.", "agent_id": "research", "model": "thinker"},
+    {"prompt": "Write code for this: {{previous}}", "agent_id": "coding", "model": "coder"},
+]
+
+
+@asynccontextmanager
+async def desk_with_two(folder: Path) -> AsyncGenerator[tuple[DeskUnderTest, AgentUpstream]]:
+    studio = AgentUpstream("thinker", "coder")
+    studio.plays(Say("Use a heap."), model="thinker")
+    studio.plays(Say("import heapq"), model="coder")
+    async with serve(studio) as url, run_desk(folder, lmstudio_url=url) as desk:
+        yield desk, studio
+
+
+async def made(desk: DeskUnderTest, **changed: Any) -> str:
+    draft = {"name": "Plan and build", "steps": STEPS} | changed
+    answer = await desk.post("/api/v1/recipes", json=draft)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def started(desk: DeskUnderTest, recipe: str, given: str) -> dict[str, Any]:
+    answer = await desk.post(f"/api/v1/recipes/{recipe}/run", json={"input": given})
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+async def test_each_step_is_answered_by_its_own_model_and_feeds_the_next(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        job = await started(desk, await made(desk), "sorting")
+        events = await desk.events(job["id"])
+        messages = (await desk.get(f"/api/v1/chats/{job['chat_id']}")).json()["messages"]
+
+        assert events[-1]["status"] == "done"
+        assert events[-1]["result"]["output"] == "import heapq"
+        assert [m["content"] for m in messages] == [
+            "Think about sorting.",
+            "Use a heap.",
+            "Write code for this: Use a heap.",
+            "import heapq",
+        ]
+        answers = [m for m in messages if m["role"] == "assistant"]
+        assert [m["model"]["asked"] for m in answers] == ["lmstudio:thinker", "lmstudio:coder"]
+        assert [m["agent_id"] for m in answers] == ["research", "coding"]
+        assert [body["model"] for body in studio.bodies] == ["thinker", "coder"]
+
+
+async def test_a_step_that_fails_ends_it_and_what_was_done_stays(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        studio.plays(Say(status=400, error={"error": "out of ideas"}), model="coder")
+        job = await started(desk, await made(desk), "sorting")
+        end = (await desk.events(job["id"]))[-1]
+
+        assert end["status"] == "failed"
+        assert "Step 2 of Plan and build" in end["error"]["message"]
+        assert "out of ideas" in end["error"]["message"]
+        assert end["result"]["steps"] == 2
+
+
+async def test_stopping_it_stops_the_step_under_way(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        studio.plays(Say("Well", hold=asyncio.Event()), model="thinker")
+        job = await started(desk, await made(desk), "sorting")
+        await until(lambda: studio.open == 1)
+        stopped = (await desk.post(f"/api/v1/jobs/{job['id']}/stop")).json()
+
+        assert stopped["state"] == "stopped"
+        await until(lambda: studio.open == 0)
+        message = await desk.last_message(job["chat_id"])
+        assert message["status"] == "stopped"
+
+
+async def test_recipes_are_kept_changed_and_removed(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, _):
+        recipe = await made(desk)
+        change = {"name": "Plan", "steps": STEPS[:1], "version": 1}
+        changed = (await desk.put(f"/api/v1/recipes/{recipe}", json=change)).json()
+        assert (changed["version"], changed["name"]) == (2, "Plan")
+        late = await desk.put(f"/api/v1/recipes/{recipe}", json=change)
+        assert (late.status_code, late.json()["code"]) == (409, "recipe_changed")
+    async with desk_with_two(tmp_path) as (desk, _):
+        assert [r["name"] for r in (await desk.get("/api/v1/recipes")).json()] == ["Plan"]
+        assert (await desk.delete(f"/api/v1/recipes/{recipe}")).status_code == 204
+        gone = await desk.get(f"/api/v1/recipes/{recipe}")
+        assert (gone.status_code, gone.json()["code"]) == (404, "recipe_not_found")
+
+
+async def test_what_cannot_start_leaves_no_chat_behind(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, _):
+        recipe = await made(desk)
+        empty = await desk.post(f"/api/v1/recipes/{recipe}/run", json={})
+        assert (empty.status_code, empty.json()["code"]) == (400, "recipe_input_missing")
+        lost = await made(desk, steps=[{"prompt": "Hi", "model": "nobody"}])
+        unknown = await desk.post(f"/api/v1/recipes/{lost}/run", json={})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "model_not_found")
+        assert (await desk.get("/api/v1/chats")).json()["total"] == 0
+        for bad in ({"steps": []}, {"steps": [{"prompt": ""}]}, {"name": ""}):
+            refused = await desk.post("/api/v1/recipes", json={"name": "x", "steps": STEPS} | bad)
+            assert refused.status_code == 422
+
+
+def test_places_are_filled_and_those_of_later_steps_stay() -> None:
+    prompt = "{{input}} {{ previous }} {{step 1}} {{step 3}} {{other}}"
+
+    assert filled(prompt, "a", ["b", "c"]) == "a c b {{step 3}} {{other}}"
