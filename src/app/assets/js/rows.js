@@ -4,6 +4,7 @@ import { call } from './http.js';
 import { announce, show } from './conversation.js';
 import { flightButton } from './flight.js';
 import { eject } from './loading.js';
+import { runLine } from './runchat.js';
 import { modelNow, on, state, tell } from './store.js';
 import { fail, toast } from './toasts.js';
 
@@ -53,6 +54,7 @@ function answerFooter(facts, last) {
   return h('div', { class: 'foot' },
     problem ? h('div', { class: 'problem' }, h('div', {}, h('p', {}, problem.message), problem.hint ? h('p', { class: 'hint' }, problem.hint) : null),
       last && !facts.lost_model ? h('button', { type: 'button', class: 'button small', onclick: () => again(facts) }, 'Retry') : null) : null,
+    facts.run ? runLine(facts) : null,
     last && facts.lost_model ? goOn(facts) : null,
     h('div', { class: 'line' },
       h('div', { class: 'actions' },

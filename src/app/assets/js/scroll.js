@@ -3,6 +3,7 @@ import { $, appear } from './dom.js';
 
 let stick = true;
 let scroller = null;
+let follow = null;
 
 export async function startScroll() {
   await Promise.all(['welcome', 'phase', 'composer'].map(window.desk.part));
@@ -22,10 +23,13 @@ export async function startScroll() {
     button.hidden = gap < 240;
   }, { passive: true });
   button.addEventListener('click', () => scrollToEnd({ stick: true }));
-  const follow = new ResizeObserver(() => { if (stick) scroller.scrollTop = scroller.scrollHeight; });
+  follow = new ResizeObserver(() => { if (stick) scroller.scrollTop = scroller.scrollHeight; });
   for (const child of scroller.children) follow.observe(child);
   follow.observe(scroller);
 }
+
+// Of a part that is made later.
+export const watchGrowth = (part) => { follow?.observe(part); };
 
 export function scrollToEnd({ stick: hold = false } = {}) {
   if (hold) stick = true;

@@ -1,0 +1,211 @@
+// The Runs dialog: all runs, one of them at work, and the form of a new one. Tells who waits.
+import { $, h, iconButton, isPhone, setText } from './dom.js';
+import { call } from './http.js';
+import { show } from './conversation.js';
+import { runForm } from './runsform.js';
+import { timeline } from './runview.js';
+import { agentNow, on, state } from './store.js';
+import { toast } from './toasts.js';
+
+const EVERY = 700;
+const LISTED = 100;
+let dialog = null;
+let runs = null;
+let shown = null; // {id, view, head, run} of the run on show
+let timer = 0;
+const told = new Map();
+
+export async function startRuns() {
+  document.addEventListener('click', (event) => { if (event.target.closest?.('[data-act=runs]')) openRuns(); });
+  on('jobs', onJobs);
+}
+
+// Who waits for the person, wherever that is.
+
+function onJobs() {
+  const waiting = state.jobs.filter((job) => job.waits_for);
+  const button = $('[data-act=runs]');
+  if (button) {
+    button.toggleAttribute('data-asks', waiting.length > 0);
+    button.setAttribute('aria-label', waiting.length ? `Runs, ${waiting.length} waiting for you` : 'Runs');
+  }
+  const keys = new Set(waiting.map(keyOf));
+  for (const [key, close] of told) if (!keys.has(key)) { close(); told.delete(key); }
+  for (const job of waiting) {
+    const key = keyOf(job);
+    const seen = (job.chat_id && job.chat_id === state.chatId) || shown?.id === job.id;
+    if (seen) { told.get(key)?.(); told.set(key, () => {}); continue; }
+    if (told.has(key)) continue;
+    told.set(key, toast(`${job.waits_for} waits for you.`, { lasting: 0, kind: 'asks', action: { label: 'Show', act: () => (job.kind === 'turn' && job.chat_id ? show(job.chat_id) : openRuns(job.id)) } }));
+  }
+}
+
+const keyOf = (job) => `${job.id} ${job.waits_for}`;
+
+// The dialog
+
+export function openRuns(runId = null) {
+  if (dialog) { if (runId) choose(runId); return; }
+  const before = document.activeElement;
+  const own = document.body.appendChild(h('dialog', { class: 'sheet runs', 'aria-labelledby': 'runs-title' },
+    h('div', { class: 'head' },
+      h('button', { type: 'button', class: 'icon-button back', 'data-icon': 'before', 'aria-label': 'Back to the list', onclick: back }),
+      h('h2', { id: 'runs-title' }, 'Runs'), iconButton('close', 'Close', () => own.close())),
+    h('div', { class: 'body' },
+      h('nav', { class: 'side', 'aria-label': 'All runs' },
+        h('div', { class: 'make' }, h('button', { type: 'button', class: 'button primary', onclick: compose }, 'New run')),
+        h('ul', { class: 'list' }, h('li', { class: 'note', role: 'status' }, 'Looking them up…'))),
+      h('div', { class: 'one' }))));
+  dialog = own;
+  runs = null;
+  own.addEventListener('click', (event) => { if (event.target === own) own.close(); });
+  own.addEventListener('close', () => {
+    clearTimeout(timer);
+    leave();
+    own.remove();
+    dialog = null;
+    if (before?.isConnected) before.focus();
+  });
+  own.showModal();
+  if (runId) choose(runId);
+  beat(own).then(() => { if (own === dialog && !runId && !shown && !isPhone() && !$('form', own)) (runs?.length ? choose(runs[0].id) : compose()); });
+}
+
+async function beat(own) {
+  clearTimeout(timer);
+  try {
+    const mine = shown;
+    const [listed, run] = await Promise.all([
+      call('GET', `runs?limit=${LISTED}`),
+      mine && (mine.run?.running ?? true) ? call('GET', `runs/${encodeURIComponent(mine.id)}/live`) : null,
+    ]);
+    if (own !== dialog) return;
+    runs = listed.runs;
+    paintList();
+    if (mine && mine === shown && run) paintRun(run.run);
+  } catch (problem) {
+    if (own === dialog && !runs) $('.list', own).replaceChildren(h('li', { class: 'note', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`));
+  }
+  if (own === dialog) timer = setTimeout(() => beat(own), EVERY);
+}
+
+function paintList() {
+  const list = $('.list', dialog);
+  const key = JSON.stringify([runs.map(({ id, words, cost, task }) => [id, words, cost, task]), shown?.id, Math.floor(Date.now() / 60000)]);
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
+  list.replaceChildren(...(runs.length ? runs.map(line) : [h('li', { class: 'note', role: 'status' }, 'No runs yet. Give a model a task and tools.')]));
+  if (focused) $(`[data-run="${CSS.escape(focused)}"]`, list)?.focus();
+}
+
+const line = (run) => h('li', {}, h('button', { type: 'button', 'data-run': run.id, 'aria-current': run.id === shown?.id ? 'true' : null, onclick: () => choose(run.id) },
+  h('span', { class: 'task' }, run.task),
+  h('small', {}, h('span', { class: `state ${run.state}` }, run.words), ` · ${run.model} · ${ago(run.at)}`),
+  h('small', {}, run.cost)));
+
+function leave() {
+  shown?.view.leave();
+  shown = null;
+}
+
+function back() {
+  leave();
+  $('.one', dialog).replaceChildren();
+  dialog.classList.remove('has-one');
+  paintList();
+  $('.list button, .make button', dialog)?.focus();
+}
+
+function choose(runId) {
+  if (shown?.id === runId) return;
+  leave();
+  const own = dialog;
+  const view = timeline({ changed: () => beat(own), home: () => $('.one .bar button', own)?.focus() });
+  const bar = h('div', { class: 'bar' });
+  const task = h('p', { class: 'asked text' });
+  shown = { id: runId, view, bar, task, run: null };
+  $('.one', own).replaceChildren(bar, h('div', { class: 'pane', tabindex: -1 }, task, view.node));
+  own.classList.add('has-one');
+  if (runs) paintList();
+  if (isPhone()) $('.back', own).focus();
+  beat(own);
+}
+
+function paintRun(run) {
+  if (!run) {
+    leave();
+    $('.one', dialog).replaceChildren(h('p', { class: 'note', role: 'status' }, 'This run was deleted.'));
+    return;
+  }
+  const was = shown.run;
+  shown.run = run;
+  setText(shown.task, run.task);
+  const key = JSON.stringify([run.state, run.model, run.servers, run.mode, run.chat_id]);
+  if (shown.bar.dataset.key !== key) {
+    shown.bar.dataset.key = key;
+    const inside = shown.bar.contains(document.activeElement);
+    shown.bar.replaceChildren(
+      h('p', { class: 'what' }, h('b', { class: `state ${run.state}`, role: 'status' }, run.words),
+        h('small', {}, [run.model, run.servers.join(', '), run.mode].filter(Boolean).join(' · '))),
+      h('div', { class: 'acts' },
+        run.chat_id ? h('button', { type: 'button', class: 'button small', onclick: () => { dialog.close(); show(run.chat_id); } }, 'Open chat') : null,
+        run.running ? h('button', { type: 'button', class: 'button small', onclick: (event) => stop(event.currentTarget, run.id) }, 'Stop') : null,
+        run.running ? null : h('button', { type: 'button', class: 'button small', onclick: () => compose(run) }, 'Run again'),
+        h('button', { type: 'button', class: 'button small', onclick: (event) => remove(event.currentTarget, run.id) }, 'Delete')));
+    if (inside) $('button', shown.bar)?.focus();
+  }
+  shown.view.update(run);
+  if (was?.running && !run.running) $('.over', shown.view.node).scrollIntoView({ block: 'nearest' });
+}
+
+async function stop(button, runId) {
+  const own = dialog;
+  button.disabled = true;
+  setText(button, 'Stopping…');
+  try {
+    await call('POST', `runs/${encodeURIComponent(runId)}/stop`, undefined, { timeout: 60000 });
+  } catch (problem) { say(problem); }
+  if (own === dialog) beat(own);
+}
+
+// Twice, as nothing brings it back.
+async function remove(button, runId) {
+  const own = dialog;
+  if (!button.dataset.sure) {
+    button.dataset.sure = '1';
+    setText(button, 'Delete for good');
+    setTimeout(() => { if (button.isConnected) { delete button.dataset.sure; setText(button, 'Delete'); } }, 4000);
+    return;
+  }
+  button.disabled = true;
+  try {
+    await call('DELETE', `runs/${encodeURIComponent(runId)}`, undefined, { timeout: 60000 });
+  } catch (problem) { button.disabled = false; say(problem); return; }
+  if (own !== dialog) return;
+  runs = runs.filter((run) => run.id !== runId);
+  back();
+}
+
+function say(problem) {
+  if (dialog && shown) shown.bar.after(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`));
+}
+
+function compose(like = null) {
+  leave();
+  const own = dialog;
+  const from = like?.task ? like : null;
+  const form = runForm({ like: from, agent: from ? null : agentNow(), started: (runId) => { if (own === dialog) choose(runId); } });
+  $('.one', own).replaceChildren(form);
+  own.classList.add('has-one');
+  if (runs) paintList();
+  $('textarea', form).focus();
+}
+
+function ago(at) {
+  const minutes = Math.max(0, Math.round((Date.now() / 1000 - at) / 60));
+  if (minutes < 1) return 'just now';
+  if (minutes < 60) return `${minutes} min ago`;
+  if (minutes < 48 * 60) return `${Math.round(minutes / 60)} h ago`;
+  return `${Math.round(minutes / 1440)} days ago`;
+}
