@@ -56,6 +56,8 @@ class Run:
             try:
                 self.there[name] = stack.enter_context(begin(upstream.url))
             except (peers.Missing, RuntimeError) as error:
+                if name == DESK:
+                    raise
                 self.missing[name] = str(error)
 
     def ask(
