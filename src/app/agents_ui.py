@@ -12,14 +12,17 @@ from app import wording
 from app.agent_versions import version_views
 from app.client import DeskClient
 from app.live import LiveAnswer
-from app.replies import Reply
+from app.replies import JobEvent, Reply
 from app.transcript import transcript
 from core.agent_check import WINDOW_SHARE, AgentCheck
 from core.errors import DeskError
 from core.instructions import VARIABLES
+from core.tool_server import ToolServer
 
 MERGE_MS = 80
 """The test chat paints at most so often."""
+CALLS = {"start": "called", "success": "done", "failure": "failed"}
+APPROVAL = ("call_id", "server", "tool", "arguments", "arguments_hash", "why")
 
 
 class Change(Reply):
@@ -99,7 +102,9 @@ def _add_versions(router: APIRouter, client: DeskClient) -> None:
 def _add_trials(router: APIRouter, client: DeskClient) -> None:
     @router.get("/agents/kit")
     async def kit() -> dict[str, Any]:
-        return {"variables": [{"name": name, "words": VARIABLES[name]} for name in VARIABLES]}
+        variables = [{"name": name, "words": VARIABLES[name]} for name in VARIABLES]
+        servers = (await client.run_servers()).servers
+        return {"variables": variables, "servers": [server_view(server) for server in servers]}
 
     @router.post("/agents/check")
     async def check(draft: dict[str, Any]) -> dict[str, Any]:
@@ -144,30 +149,66 @@ async def trial_lines(client: DeskClient, chat_id: str, job_id: str) -> AsyncGen
         answer = LiveAnswer(await client.job(job_id))
         async with aclosing(client.job_events(job_id, merge_ms=MERGE_MS)) as events:
             async for event in events:
-                content, thought = len(answer.content), len(answer.reasoning)
                 answer.take(event)
                 state = answer.state()
-                yield _line(
-                    text=answer.content[content:],
-                    thought=answer.reasoning[thought:],
-                    words=state["words"],
-                    notice=state["notice"],
-                    speed=state["speed"],
-                )
+                told = {name: state[name] for name in ("words", "notice", "speed")}
+                yield _line(**told, **_said(event))
         last = (await client.conversation(chat_id)).messages[-1:]
         yield _line(end=_ending(transcript(last).rows))
     except DeskError as error:
         yield _line(problem={"code": error.code, "message": error.message, "hint": error.hint})
 
 
+def _said(event: JobEvent) -> dict[str, Any]:
+    data = event.data
+    if event.type == "message.delta":
+        return {"text": data["content"]}
+    if event.type == "reasoning.delta":
+        return {"thought": data["content"]}
+    if event.type.startswith("tool_call.") and event.type.rpartition(".")[2] in CALLS:
+        name = ".".join(part for part in (data.get("server"), data.get("tool")) if part)
+        words = CALLS[event.type.rpartition(".")[2]]
+        return {"call": {"id": data["call_id"], "name": name, "words": words}}
+    if event.type == "approval.requested":
+        return {"approval": {name: data[name] for name in APPROVAL}}
+    if event.type == "approval.resolved":
+        return {"resolved": data["call_id"]}
+    return {}
+
+
 def _ending(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if not rows or rows[0]["role"] != "assistant":
-        return {"facts": [], "label": None, "problem": None, "difference": None}
-    return {name: rows[0][name] for name in ("facts", "label", "problem", "difference")}
+        return {"text": "", "facts": [], "label": None, "problem": None, "difference": None}
+    return {name: rows[0][name] for name in ("text", "facts", "label", "problem", "difference")}
 
 
 def _line(**told: Any) -> bytes:
     return json.dumps(told, ensure_ascii=False).encode() + b"\n"
+
+
+def server_view(server: ToolServer) -> dict[str, Any]:
+    """A tool server an agent may be given, with its switched-on tools."""
+    tools = [tool for tool in server.tools if tool.enabled]
+    number = "1 tool" if len(tools) == 1 else f"{len(tools)} tools"
+    return {
+        "name": server.name,
+        "title": server.title if server.title.casefold() != server.name.casefold() else "",
+        "words": f"{number}{wording.DOT}{tokens(server.tokens)}" if tools else "not started yet",
+        "tools": [
+            {
+                "name": tool.name,
+                "description": tool.description.strip().partition("\n")[0][:200],
+                "words": tokens(tool.tokens),
+                "reads": bool(tool.read_only),
+            }
+            for tool in tools
+        ],
+    }
+
+
+def tokens(count: int) -> str:
+    """What something costs in each request."""
+    return "1 token" if count == 1 else f"{count:,} tokens"
 
 
 def check_view(check: AgentCheck) -> dict[str, Any]:
@@ -185,7 +226,7 @@ def check_view(check: AgentCheck) -> dict[str, Any]:
 
 
 def _cost(check: AgentCheck, name: str | None, share: float | None) -> str:
-    words = "1 token" if check.tokens == 1 else f"{check.tokens:,} tokens"
+    words = tokens(check.tokens)
     if not check.exact and check.tokens:
         words = f"about {words}"
     if share is None or check.window is None:

@@ -1,6 +1,6 @@
 """What is amiss about an agent while it is being written: found out as one types."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from core.agents import AgentDraft
@@ -10,13 +10,19 @@ from core.library import ModelLibrary
 from core.models import ModelInfo
 from core.ports import TokenCounter
 from core.routing import context_of, rank_in, tokens_in
+from core.tool_server import ToolServer, ToolServerList
 from core.value import Value
 
 # Instructions beyond this share of the window leave too little for the conversation.
 WINDOW_SHARE = 0.5
 
 Weight = Literal["note", "problem"]
-ServerNames = Callable[[], Awaitable[Collection[str]]]
+ToolServers = Callable[[], Awaitable[ToolServerList]]
+UNUSABLE = {
+    "not_trusted": "Nobody has said yes to {} yet, so it is not started.",
+    "changed": "{} is not what somebody said yes to, so it is not started.",
+    "off": "{} is switched off.",
+}
 
 
 class AgentProblem(Value):
@@ -46,8 +52,8 @@ class AgentCheck(Value):
 class AgentChecker:
     """Looks at drafts; loads nothing and asks no provider for more than a count."""
 
-    def __init__(self, library: ModelLibrary, servers: ServerNames | None = None) -> None:
-        """`servers` names the tool servers there are."""
+    def __init__(self, library: ModelLibrary, servers: ToolServers | None = None) -> None:
+        """`servers` lists the tool servers there are."""
         self._library = library
         self._servers = servers
 
@@ -90,17 +96,31 @@ class AgentChecker:
     async def _tools(self, draft: AgentDraft) -> list[AgentProblem]:
         if self._servers is None or not draft.tools:
             return []
-        known = await self._servers()
+        known = {server.name: server for server in (await self._servers()).servers}
         wanted = dict.fromkeys(tool.server for tool in draft.tools)
-        return [
-            AgentProblem(
-                field="tools",
-                code="tool_server_not_found",
-                message=f"There is no tool server {name!r} now.",
-            )
-            for name in wanted
-            if name not in known
-        ]
+        found = [problem for name in wanted if (problem := _server(name, known.get(name)))]
+        for tool in draft.tools:
+            server = known.get(tool.server)
+            if server is None or tool.tool is None or not server.tools:
+                continue
+            if tool.tool not in {each.name for each in server.tools}:
+                message = f"{tool.server} has no tool {tool.tool!r}."
+                found.append(AgentProblem(field="tools", code="tool_not_found", message=message))
+        return found
+
+
+def _server(name: str, server: ToolServer | None) -> AgentProblem | None:
+    if server is None:
+        message = f"There is no tool server {name!r} now."
+        return AgentProblem(field="tools", code="tool_server_not_found", message=message)
+    if server.state == "failed":
+        message = f"{name}: {server.message or 'it could not be started.'}"
+        return AgentProblem(field="tools", code="tool_server_failed", message=message)
+    if server.state in UNUSABLE:
+        message = UNUSABLE[server.state].format(name)
+        code = f"tool_server_{server.state}"
+        return AgentProblem(field="tools", code=code, message=message, weight="note")
+    return None
 
 
 def _models(draft: AgentDraft, models: list[ModelInfo]) -> list[AgentProblem]:

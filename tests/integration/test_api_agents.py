@@ -1,5 +1,7 @@
 """Agents over the API: made, changed, copied, brought back, checked; the built-in ones stay."""
 
+import json
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from tests.desk import DeskUnderTest, run_desk
 from tests.servers import ScriptedLMStudio, ScriptedModel, serve
+from tests.tool_boxes import SCRIPTED
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +166,28 @@ async def test_problems_are_named_while_one_types(tmp_path: Path) -> None:
         }
         fine = (await desk.post("/api/v1/agents/check", json=DRAFT)).json()
         assert fine["problems"] == []
+
+
+async def test_tools_that_are_not_to_be_had_are_named_while_one_types(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    server = {"command": sys.executable, "args": [str(SCRIPTED), '{"tools": {"echo": "Again."}}']}
+    data.joinpath("mcp.json").write_text(json.dumps({"mcpServers": {"words": server}}))
+    tools = [{"server": "words"}, {"server": "words", "tool": "shout"}, {"server": "gone"}]
+    async with run_desk(data, lmstudio_url="http://127.0.0.1:9") as desk:
+
+        async def codes() -> list[str]:
+            check = await desk.post("/api/v1/agents/check", json=DRAFT | {"tools": tools})
+            problems = check.json()["problems"]
+            return [each["code"] for each in problems if each["field"] == "tools"]
+
+        assert await codes() == ["tool_server_not_trusted", "tool_server_not_found"]
+        seen = (await desk.get("/api/v1/tool-servers/words")).json()
+        await desk.post("/api/v1/tool-servers/words/trust", json={"hash": seen["hash"]})
+        await desk.post("/api/v1/tool-servers/words/restart")
+        assert await codes() == ["tool_server_not_found", "tool_not_found"]
+        await desk.post("/api/v1/tool-servers/words/disable")
+        assert "tool_server_off" in await codes()
 
 
 async def test_bad_drafts_are_refused_by_name(tmp_path: Path) -> None:

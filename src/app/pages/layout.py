@@ -81,7 +81,9 @@ async def dropdowns(
     picked_agent = getattr(event, "agent", None)
     picked_model = getattr(event, "model", None)
     try:
-        agents = [(f"{each.picture} {each.name}".strip(), each.id) for each in await client.agents()]
+        agents = [
+            (f"{each.picture} {each.name}".strip(), each.id) for each in await client.agents()
+        ]
         models = model_choices(await client.models(), picked_model)
     except DeskError:
         return {agent: gr.skip(), model: gr.skip()}

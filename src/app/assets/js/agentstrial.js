@@ -1,5 +1,5 @@
 // The test chat: answers with the draft as it stands, in a chat that is deleted afterwards.
-import { $, h, iconButton, setText } from './dom.js';
+import { $, $$, h, iconButton, setText } from './dom.js';
 import { call, Problem } from './http.js';
 import { begin } from './loading.js';
 import { state, tell } from './store.js';
@@ -19,6 +19,7 @@ export function trial({ id, draft, model }) {
   let chat = null;
   let job = null;
   let reading = null;
+  const runs = new Set(); // answers that called tools: each is kept as a run
   const list = h('ol', { class: 'said-list', tabindex: 0, 'aria-label': 'Test chat' });
   const asks = h('small', { class: 'asks' });
   const clear = h('button', { type: 'button', class: 'button small', hidden: true, onclick: () => { end(); list.replaceChildren(); paint(); box.focus(); } }, 'Clear');
@@ -44,7 +45,7 @@ export function trial({ id, draft, model }) {
 
   function add(role, words) {
     const stuck = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
-    const item = h('li', { class: role }, h('p', {}, words));
+    const item = h('li', { class: role }, h('p', { class: 'text' }, words));
     list.append(item);
     if (stuck || role === 'mine') list.scrollTop = list.scrollHeight;
     return item;
@@ -91,13 +92,37 @@ export function trial({ id, draft, model }) {
       if (told.problem) throw new Problem(told.problem);
       if (told.end) { ended(item, line, told.end); continue; }
       if (told.thought) { thought.hidden = false; $('p', thought).append(told.thought); }
-      if (told.text) item.children[1].append(told.text);
+      if (told.text) $('p.text', item).append(told.text);
+      if (told.call) calls(item, told.call);
+      if (told.approval) asked(item, told.approval);
+      if (told.resolved) $$('.asked', item).find((each) => each.dataset.call === told.resolved)?.remove();
       setText(line, [told.notice || told.words, told.speed].filter(Boolean).join(' · '));
       if (stuck) list.scrollTop = list.scrollHeight;
     }
   }
 
-  function ended(item, line, { facts, label, problem, difference }) {
+  // A tool it called, and how that went.
+  function calls(item, { id: call, name, words }) {
+    runs.add(job);
+    let place = $$('.call', item).find((each) => each.dataset.call === call);
+    if (!place) {
+      place = h('p', { class: 'call', 'data-call': call }, h('b', {}, name), h('small'));
+      $('p.text', item).before(place);
+    }
+    setText($('small', place), words);
+  }
+
+  function asked(item, { call_id: waits, server, tool, arguments: given, arguments_hash: hash, why }) {
+    const answer = (decision) => call('POST', `runs/${job}/approvals/${encodeURIComponent(waits)}`, { decision, arguments_hash: hash }).catch(wrong);
+    item.insertBefore(h('div', { class: 'asked', 'data-call': waits, role: 'group', 'aria-label': `Call of ${server}.${tool}` },
+      h('p', {}, `It wants to call ${server}.${tool}. ${why}`), h('pre', { tabindex: 0, 'aria-label': 'Arguments' }, JSON.stringify(given, null, 2)),
+      h('div', {}, h('button', { type: 'button', class: 'button small primary', onclick: () => answer('approve') }, 'Allow this call'),
+        h('button', { type: 'button', class: 'button small', onclick: () => answer('deny') }, 'Deny'))), item.lastElementChild);
+    list.scrollTop = list.scrollHeight;
+  }
+
+  function ended(item, line, { text, facts, label, problem, difference }) {
+    setText($('p.text', item), text); // of several steps the last one answers
     setText(line, [...facts, label].filter(Boolean).join(' · '));
     for (const words of [problem && `${problem.message} ${problem.hint ?? ''}`, difference]) {
       if (words) item.append(h('p', { class: 'wrong', role: 'alert' }, words));
@@ -125,7 +150,10 @@ export function trial({ id, draft, model }) {
     job = null;
     if (chat) {
       const over = chat;
-      erase(over).then(() => dropTrial(over), () => { /* swept the next time */ });
+      const made = [...runs];
+      runs.clear();
+      erase(over).then(() => dropTrial(over), () => { /* swept the next time */ })
+        .then(() => Promise.allSettled(made.map((run) => call('DELETE', `runs/${run}`))));
     }
     chat = null;
   }
