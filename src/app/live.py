@@ -35,6 +35,8 @@ class LiveAnswer:
         self._phase_at = job.phase_at
         self._notice = ""
         self._is_run = False
+        self._asked: dict[str, str] = {}
+        """Calls that wait for a person, by their ids."""
         self._thought_from: float | None = None
         self._thought_seconds: float | None = None
         self._tokens = 0
@@ -49,6 +51,10 @@ class LiveAnswer:
             self.content = self.reasoning = ""
         if event.type == "job.end":
             self.ended = event.data
+        if event.type == "approval.requested":
+            self._asked[event.data["call_id"]] = f"{event.data['server']}.{event.data['tool']}"
+        if event.type == "approval.resolved":
+            self._asked.pop(event.data["call_id"], None)
         if event.type == "notice":
             self._notice = str(event.data.get("message", ""))
         if phase is None:
@@ -105,13 +111,16 @@ class LiveAnswer:
 
     def state(self) -> dict[str, Any]:
         """The line under the live answer. `age` is seconds in this phase."""
+        words = wording.phase(
+            self._phase, progress=self._progress, exact=self._exact, stage=self._stage
+        )
+        if self._asked:
+            words = f"Waiting for you: {next(iter(self._asked.values()))}"
         return {
             "job_id": self.job.id,
             "message_id": self.job.message_id,
             "phase": self._phase,
-            "words": wording.phase(
-                self._phase, progress=self._progress, exact=self._exact, stage=self._stage
-            ),
+            "words": words,
             "run": self._is_run,
             "notice": "" if self.content or self.reasoning else self._notice,
             "progress": self._progress,

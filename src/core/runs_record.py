@@ -162,9 +162,12 @@ class RunRecord:
         step = self._find(call_id)
         assert step is not None
         step.calls[call_id] = call = step.calls[call_id].model_copy(update=changes)
-        if call.state == "running":
+        asked = next(iter(self.approvals.values()), None)
+        if asked is not None:  # a person is waited for, whatever else runs meanwhile
+            self._job.enter("queued", stage=f"waiting for you: {asked.server}.{asked.tool}")
+        elif call.state == "running":
             self._job.enter("tools", stage=f"{call.server}.{call.tool}")
-        return step.calls[call_id]
+        return call
 
     def finished(
         self, call_id: str, result: ToolResult, *, seconds: float, cut: bool
