@@ -114,5 +114,8 @@ export function greet({ form, name }) {
   const now = document.activeElement;
   const writes = now?.matches?.('input, textarea, select') && (now.value || Date.now() - lastKey < QUIET);
   const elsewhere = now?.closest?.('.approval, .toasts') || $('dialog[open]:not(:has(.approval))');
-  if (!writes && !elsewhere && form.checkVisibility()) form.focus();
+  if (elsewhere || !form.checkVisibility()) return;
+  if (!writes) form.focus({ preventScroll: true });
+  // From its beginning, also where the whole of it is taller than the window.
+  form.scrollIntoView({ block: form.offsetHeight > innerHeight / 2 ? 'start' : 'nearest' });
 }

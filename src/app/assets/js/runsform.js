@@ -27,7 +27,7 @@ export function runForm({ like, agent, started }) {
     (state.agents ?? []).map((each) => h('option', { value: each.id }, `${each.picture} ${each.name}`.trim())));
   who.value = like?.agent_id ?? (agent?.tools?.length ? agent.id : '');
   if (who.selectedIndex < 0) who.value = '';
-  const task = h('textarea', { id: 'run-task', rows: 4, required: true, placeholder: 'Say what is to be done, and what the result should be.' });
+  const task = h('textarea', { id: 'run-task', class: 'textarea', rows: 4, required: true, placeholder: 'Say what is to be done, and what the result should be.' });
   task.value = like?.task ?? '';
   const rest = h('small', { class: 'rest' });
   const general = h('p', { class: 'wrong', role: 'alert', hidden: true });
