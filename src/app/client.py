@@ -19,6 +19,7 @@ from app.connection import Connection, known
 from app.refusals import ServerUnreachable
 from app.replies import Acted, JobEvent, TurnStarted
 from app.runs_client import RunCalls
+from app.tools_client import ToolCalls
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation
 from core.configured import Changed, Configured, ProviderLook
@@ -43,7 +44,7 @@ PATIENT = httpx.Timeout(None, connect=3.0)
 RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
 
 
-class DeskClient(AgentCalls, RunCalls, Connection):
+class DeskClient(AgentCalls, RunCalls, ToolCalls, Connection):
     """Talks to the API. Close it when done."""
 
     # Models

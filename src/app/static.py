@@ -27,6 +27,7 @@ STYLES = (
     "learned",
     "agents",
     "runs",
+    "toolservers",
     "phone",
 )
 TYPES = {

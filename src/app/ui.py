@@ -28,6 +28,7 @@ from app.routing_ui import add_routing
 from app.runs_ui import add_runs
 from app.settings_ui import add_settings
 from app.switching import add_switching
+from app.tools_ui import add_tools
 from core.chat import Parameters
 from core.chats import Chat
 from core.errors import DeskError, NotFound, RequestError
@@ -98,6 +99,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     add_downloads(router, client)
     add_leftovers(router, client)
     add_settings(router, client)
+    add_tools(router, client)
     return router
 
 

@@ -45,6 +45,11 @@ class Desk:
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=60)
 
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return self._folder / "data"
+
     # Its life
 
     def start(self) -> None:

@@ -23,6 +23,7 @@ import { startRuns } from './runs.js';
 import { startScroll } from './scroll.js';
 import { startSettings } from './settings.js';
 import { state } from './store.js';
+import { startToolServers } from './toolservers.js';
 
 startKeys();
 startRepairs();
@@ -39,6 +40,7 @@ startLearned();
 startRuns();
 startRunChat();
 startSettings();
+startToolServers();
 await parts;
 state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });
