@@ -103,6 +103,14 @@ async def test_a_kept_connection_that_was_dropped_meanwhile_is_replaced() -> Non
             assert await whole(await server.forward("/", b"{}")) == b"hello"
 
 
+async def test_an_answer_nobody_asked_for_is_given_to_nobody() -> None:
+    writing = Writing(OK + OK.replace(b"hello", b"wrong"), OK)
+    async with raw_server(writing) as url, at(url) as server:
+        assert await whole(await server.forward("/", b"{}")) == b"hello"
+        assert await whole(await server.forward("/", b"{}")) == b"hello"
+        assert len(set(writing.writers)) == 2
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -248,6 +248,10 @@ class Pipe(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._complete:  # nobody asked for it: what comes next here would be misread
+            self._stays = False
+            self.abort()
+            return
         self.heard = True
         try:
             self._parser.feed_data(data)
@@ -271,6 +275,8 @@ class Pipe(asyncio.Protocol):
         self._given.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._complete:
+            raise ValueError("a second answer to one request")
         status = self._parser.get_status_code()
         if status < 200:  # an interim answer; the real one follows
             self._given = []
