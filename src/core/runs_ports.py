@@ -20,6 +20,8 @@ class LoopSpec(NamedTuple):
     parameters: Parameters
     schema_mode: bool
     """The model writes JSON of a given shape instead of tool calls."""
+    local: bool
+    """Whether a server of this machine's kind serves it, which knows more than OpenAI's parameters."""
     vision: bool
     """Whether the model can be shown pictures."""
     context_length: int | None

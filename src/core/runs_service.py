@@ -344,6 +344,7 @@ def _spec(plan: RunPlan, lease: Lease) -> LoopSpec:
         tools=plan.tools,
         parameters=agent.parameters if agent else Parameters(),
         schema_mode=schema and bool(plan.tools),
+        local=model.loadable,
         vision=has_vision(model),
         context_length=lease.instance.context_length,
     )

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from core.chat import Parameters
+from core.runs_ports import LoopSpec
 from infrastructure.loop.schema_mode import as_schema_request
 
 _KEPT = ("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop")
 
 
-def prepared(body: dict[str, Any], parameters: Parameters, *, schema_mode: bool) -> dict[str, Any]:
+def prepared(body: dict[str, Any], spec: LoopSpec) -> dict[str, Any]:
     """What goes to the server; its `model` is filled in by the run."""
     kept = {name: body[name] for name in _KEPT if body.get(name) is not None}
-    sampling = parameters.model_dump(exclude_none=True, exclude={"system_prompt"})
+    sampling = spec.parameters.model_dump(exclude_none=True, exclude={"system_prompt"})
     wanted = {
         **kept,
         **sampling,
@@ -25,7 +25,11 @@ def prepared(body: dict[str, Any], parameters: Parameters, *, schema_mode: bool)
     else:
         wanted.pop("tool_choice", None)
         wanted.pop("parallel_tool_calls", None)
-    return as_schema_request(wanted) if schema_mode else wanted
+    if not spec.schema_mode:
+        return wanted
+    # What tools gave must be copied to the letter; a penalty for repetition keeps small ones from it.
+    exact = {"temperature": 0.0, **({"repeat_penalty": 1.0} if spec.local else {})}
+    return as_schema_request({**exact, **wanted})
 
 
 def _choice(choice: Any) -> str:

@@ -14,6 +14,8 @@ _OPEN_ESCAPE = re.compile(
 )
 _END = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _DEEP = 12
+GO_ON = "If that is enough, answer the task now, in one sentence, with what the result says."
+CIRCLING = "You have this result already. Answer the task now, in one sentence, with what it says."
 
 
 class SchemaReply:
@@ -67,14 +69,24 @@ def as_schema_request(body: dict[str, Any]) -> dict[str, Any]:
     messages = _messages(body["messages"])
     if not tools:
         return {**rest, "messages": messages}
+    # A small model that repeats itself would go on for ever; the answer is all it may write then.
+    circling = _repeats(body["messages"])
+    schema = _schema([] if circling else tools)
     return {
         **rest,
-        "messages": _with_words(messages, tools),
+        "messages": _with_words(messages, tools, circling=circling),
         "response_format": {
             "type": "json_schema",
-            "json_schema": {"name": "step", "strict": True, "schema": _schema(tools)},
+            "json_schema": {"name": "step", "strict": True, "schema": schema},
         },
     }
+
+
+def _repeats(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether its last turn made calls that it had made before."""
+    made = [message["tool_calls"] for message in messages if message.get("tool_calls")]
+    turns = [[(c["function"]["name"], c["function"]["arguments"]) for c in calls] for calls in made]
+    return bool(turns) and turns[-1] in turns[:-1]
 
 
 def _schema(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -96,7 +108,7 @@ def _schema(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "required": ["answer"],
         "additionalProperties": False,
     }
-    return {"anyOf": [*calls, answer]}
+    return {"anyOf": [*calls, answer]} if calls else answer
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,8 +139,11 @@ def _inlined(value: Any, definitions: Mapping[str, Any], depth: int) -> Any:
 
 
 def _with_words(
-    messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]
+    messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]], *, circling: bool
 ) -> list[dict[str, Any]]:
+    if messages and isinstance(content := messages[-1]["content"], str) and len(messages) > 2:
+        hint = CIRCLING if circling else GO_ON
+        messages = [*messages[:-1], {**messages[-1], "content": f"{content}\n{hint}"}]
     lines = [
         f"- {tool['name']}: {' '.join(str(tool.get('description') or '').split())[:400]}"
         f" Arguments: {json.dumps(_closed(tool.get('parameters') or {}).get('properties') or {})}"
@@ -137,7 +152,7 @@ def _with_words(
     words = (
         "You can use these tools:\n" + "\n".join(lines) + "\n\n"
         'To use one, answer with JSON: {"tool": its name, "arguments": {…}}. You get its result with'
-        ' the next message. When you know the answer, give it as JSON: {"answer": "…"}.'
+        ' the next message. When you know the answer, give it as JSON with the one key "answer".'
     )
     if messages and messages[0]["role"] == "system":
         first = {**messages[0], "content": f"{messages[0]['content']}\n\n{words}"}

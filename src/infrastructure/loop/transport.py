@@ -38,7 +38,7 @@ class RunTransport(httpx2.AsyncBaseTransport):
         body = orjson.loads(await request.aread())
         try:
             self._host.begin()
-            wanted = prepared(body, self._spec.parameters, schema_mode=self._spec.schema_mode)
+            wanted = prepared(body, self._spec)
             stream = await self._asked(wanted, _schemas(body))
         except (DeskError, RunOver) as error:
             self._host.failed(error)
