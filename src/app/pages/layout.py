@@ -67,7 +67,10 @@ def desk_blocks(client: DeskClient) -> Any:
         async def choices(event: gr.EventData) -> dict[Any, Any]:
             return await dropdowns(client, event, agent=agent, model=model)
 
-        bridge.choices(choices, None, [agent, model], trigger_mode="always_last", **QUIET)
+        # Each with its own words, in order: "always_last" may send what the first one said again.
+        bridge.choices(
+            choices, None, [agent, model], trigger_mode="multiple", concurrency_limit=1, **QUIET
+        )
         agent.input(None, agent, None, js="(a) => window.desk.picked('agent', a)")
         model.input(None, model, None, js="(m) => window.desk.picked('model', m)")
     blocks.queue(default_concurrency_limit=None)
