@@ -1,5 +1,6 @@
 """Makes sure that no tool server outlives us, even if we are killed."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,12 +15,15 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._process: Process | None = None
+        self._groups: set[int] = set()
         self._lock = anyio.Lock()
 
     async def watch(self, group: int) -> None:
+        self._groups.add(group)
         await self._tell(f"+{group}\n")
 
     async def forget(self, group: int) -> None:
+        self._groups.discard(group)
         await self._tell(f"-{group}\n")
 
     async def aclose(self) -> None:
@@ -37,12 +41,24 @@ class Watchdog:
         if sys.platform == "win32":
             return
         async with self._lock:
-            if self._process is None or self._process.returncode is not None:
-                self._process = await anyio.open_process(
-                    [sys.executable, "-I", "-S", str(REAPER)],
-                    stdout=None,
-                    stderr=None,
-                    start_new_session=True,
-                )
-            assert self._process.stdin is not None
-            await self._process.stdin.send(line.encode())
+            try:
+                if self._process is None or self._process.stdin is None:
+                    raise anyio.ClosedResourceError
+                await self._process.stdin.send(line.encode())
+            except (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
+                # The first time, or somebody ended it: a new one hears of all.
+                await self._start()
+
+    async def _start(self) -> None:
+        if self._process is not None:
+            await self._process.aclose()
+        self._process = process = await anyio.open_process(
+            [sys.executable, "-I", "-S", str(REAPER)],
+            # Ours may be a pipe that somebody waits on.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        for group in sorted(self._groups):
+            await process.stdin.send(f"+{group}\n".encode())
