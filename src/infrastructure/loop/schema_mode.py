@@ -14,8 +14,10 @@ _OPEN_ESCAPE = re.compile(
 )
 _END = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _DEEP = 12
-GO_ON = "If that is enough, answer the task now, in one sentence, with what the result says."
-CIRCLING = "You have this result already. Answer the task now, in one sentence, with what it says."
+GO_ON = "If that is enough, answer with it now."
+CIRCLING = "Answer the task with it:"
+# A longer task is not said again.
+SHORT_TASK = 1000
 
 
 class SchemaReply:
@@ -142,13 +144,11 @@ def _with_words(
     messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]], *, circling: bool
 ) -> list[dict[str, Any]]:
     if messages and isinstance(content := messages[-1]["content"], str) and len(messages) > 2:
-        hint = CIRCLING if circling else GO_ON
+        task = next((m["content"] for m in messages if m["role"] == "user"), "")
+        again = task if isinstance(task, str) and len(task) <= SHORT_TASK else ""
+        hint = f"{CIRCLING} {again}" if circling else GO_ON
         messages = [*messages[:-1], {**messages[-1], "content": f"{content}\n{hint}"}]
-    lines = [
-        f"- {tool['name']}: {' '.join(str(tool.get('description') or '').split())[:400]}"
-        f" Arguments: {json.dumps(_closed(tool.get('parameters') or {}).get('properties') or {})}"
-        for tool in tools
-    ]
+    lines = [line for tool in tools for line in _described(tool)]
     words = (
         "You can use these tools:\n" + "\n".join(lines) + "\n\n"
         'To use one, answer with JSON: {"tool": its name, "arguments": {…}}. You get its result with'
@@ -158,6 +158,33 @@ def _with_words(
         first = {**messages[0], "content": f"{messages[0]['content']}\n\n{words}"}
         return [first, *messages[1:]]
     return [{"role": "system", "content": words}, *messages]
+
+
+def _described(tool: Mapping[str, Any]) -> list[str]:
+    """As a function in a program: small models copy a schema instead of filling it in."""
+    schema = _closed(tool.get("parameters") or {})
+    properties = schema.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
+    required = schema.get("required") or ()
+    signature, notes = [], []
+    for name, each in properties.items():
+        facts = each if isinstance(each, dict) else {}
+        signature.append(f"{name}{'' if name in required else '?'}: {_kind(facts)}")
+        if said := " ".join(str(facts.get("description") or "").split()):
+            notes.append(f"  {name}: {said[:300]}")
+    what = " ".join(str(tool.get("description") or "").split())[:600]
+    return [f"- {tool['name']}({', '.join(signature)}): {what}", *notes]
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
+    if isinstance(choices := facts.get("enum"), list):
+        return " | ".join(map(json.dumps, choices))
+    if facts.get("type") == "array" and isinstance(items := facts.get("items"), dict):
+        return f"list of {_kind(items)}"
+    if facts.get("type") == "object" or "properties" in facts:
+        return json.dumps(facts.get("properties") or {})
+    kind = facts.get("type", "anything")
+    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
 
 
 def _messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
