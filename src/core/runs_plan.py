@@ -81,7 +81,7 @@ class RunPlanner:
         servers = tuple(dict.fromkeys(each.server for each in wanted))
         found = await self._toolbox.tools(servers) if servers else ()
         tools = tuple(tool for tool in found if _entry(wanted, tool) is not None)
-        modes = {tool.full_name: _mode(draft, agent, _entry(wanted, tool)) for tool in tools}
+        modes = {tool.full_name: _mode(draft, agent, _entry(wanted, tool), tool) for tool in tools}
         return RunPlan(draft, agent, model, servers, tools, modes, _limits(draft, agent))
 
     def _agent(self, agent_id: str | None) -> Agent | None:
@@ -168,11 +168,14 @@ def _entry(wanted: tuple[AgentTool, ...], tool: Tool) -> AgentTool | None:
     return next(exact, next((each for each in mine if each.tool is None), None))
 
 
-def _mode(draft: RunDraft, agent: Agent | None, entry: AgentTool | None) -> ApprovalMode:
+def _mode(
+    draft: RunDraft, agent: Agent | None, entry: AgentTool | None, tool: Tool
+) -> ApprovalMode:
+    """The strictest of what the run, the agent and the tool's own server say."""
     of_agent = None
     if agent is not None and entry is not None and entry in agent.tools:
         of_agent = entry.approval
-    said = [mode for mode in (draft.approve, of_agent) if mode is not None]
+    said = [mode for mode in (draft.approve, of_agent, tool.approval) if mode is not None]
     return min(said, key=_MODES.index) if said else "read-only"
 
 

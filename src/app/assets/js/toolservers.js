@@ -3,7 +3,7 @@ import { $, $$, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
 
 const PAUSE = 3000;
-const ASKING = [['', 'As the agent says'], ['ask', 'Ask each time'], ['read-only', 'Ask unless it only reads'], ['auto', 'Never ask']];
+const ASKING = [['', 'As the agent says'], ['ask', 'Always ask'], ['read-only', 'Ask unless it only reads'], ['auto', 'Ask only if the agent does']];
 const opened = new Set(); // the folds that are open, by server
 let dialog = null;
 let timer = 0;
