@@ -10,6 +10,7 @@ from typing import Any
 from core.agents import Agent
 from core.jobs import Job, JobService
 from core.library import ModelLibrary
+from core.providers import ProviderConfig
 from core.router import Router
 from core.runs import Approval, CallRecord, Decision, RunDraft, RunInfo
 from core.runs_service import RunService
@@ -89,6 +90,7 @@ async def run_bench(
     upstream: AgentUpstream | None = None,
     toolbox: ToolBox | None = None,
     agents: dict[str, Agent] | None = None,
+    retry_attempts: int = 0,
     **options: Any,
 ) -> AsyncGenerator[RunBench]:
     """Everything up. Leaves no connection open, whatever the test did."""
@@ -99,7 +101,13 @@ async def run_bench(
         store = await stack.enter_async_context(open_store(sqlite_url(data_dir)))
         url = await stack.enter_async_context(serve(upstream))
         provider = LMStudioProvider("lmstudio", url)
-        library = ModelLibrary([provider], jobs)
+        library = ModelLibrary([], jobs)
+        library.add(
+            provider,
+            ProviderConfig(
+                name="lmstudio", kind="lmstudio", base_url=url, retry_attempts=retry_attempts
+            ),
+        )
         stack.push_async_callback(provider.aclose)
         stack.push_async_callback(library.aclose)
         stack.push_async_callback(jobs.aclose)

@@ -368,6 +368,19 @@ async def test_a_refused_first_request_fails_the_run(
         assert bench.upstream.open == 0
 
 
+async def test_a_failure_before_the_first_word_is_tried_again(tmp_path: Path) -> None:
+    async with run_bench(tmp_path, retry_attempts=2) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        answers = [Say("I look.", [LOOK]), Say(status=500), Say(status=500), Say("42.")]
+        bench.upstream.scripts["qwen/qwen3-4b"] = lambda body: answers.pop(0)
+
+        info = await bench.run()
+
+        assert (info.state, info.output) == ("done", "42.")
+        assert info.usage.requests == 2
+        assert answers == []
+
+
 async def test_a_model_that_is_gone_in_the_middle_interrupts(tmp_path: Path) -> None:
     error = {"error": {"message": "model not found", "code": "model_not_found"}}
     async with run_bench(tmp_path) as bench:

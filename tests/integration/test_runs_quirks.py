@@ -1,16 +1,22 @@
 """What local models do: thinking in pieces, calls in the text, no tool support, small windows."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.tools import ToolImage, ToolResult
 from tests.agent_upstream import AgentUpstream, Call, Say
 from tests.run_bench import calls, run_bench
 
 pytestmark = pytest.mark.anyio
 
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
+)
 LOOK = '{"name": "look", "arguments": {"at": "it"}}'
 
 
@@ -201,3 +207,23 @@ async def test_tools_of_one_name_are_told_apart(tmp_path: Path) -> None:
         }
         sent = [tool["function"]["name"] for tool in bench.upstream.bodies[0]["tools"]]
         assert all(len(name) <= 64 and "." not in name for name in sent)
+
+
+async def test_a_model_that_sees_gets_the_picture_and_no_second_system_message(
+    tmp_path: Path,
+) -> None:
+    picture = ToolImage(media_type="image/png", data=base64.b64encode(PNG).decode())
+    key = "qwen2.5-vl-7b-instruct"
+    # An older server says nothing of what its models can do; the name does.
+    upstream = AgentUpstream(key, profile="v1")
+    async with run_bench(tmp_path, upstream=upstream) as bench:
+        bench.tools.says("box.photo", ToolResult("Here.", images=(picture,)), read_only=True)
+        bench.upstream.plays(Say("", [Call("photo")]), Say("A dot."))
+
+        info = await bench.run()
+
+        assert info.output == "A dot."
+        messages = bench.upstream.bodies[1]["messages"]
+        assert [message["role"] for message in messages].count("system") == 1
+        assert "data:image/png;base64," in json.dumps(messages)
+        assert calls(info)[0].images == 1
