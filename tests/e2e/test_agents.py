@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.agent_upstream import AgentUpstream, Call, Say
 from tests.e2e.conftest import PHONE, Open
 from tests.e2e.looking import accessibility_problems
-from tests.e2e.running import Desk, wait_for
+from tests.e2e.running import Desk, Studio, wait_for
 from tests.e2e.screen import REFUSED, Screen, numbers
 from tests.e2e.test_axe import assert_nothing_found
 from tests.servers import ScriptedLMStudio
+from tests.tool_boxes import scripted
 
 CHEF: dict[str, Any] = {
     "name": "Chef",
@@ -40,6 +42,20 @@ def chef_screen(studio_desk: Desk, open_tab: Open) -> Screen:
     studio_desk.post("/agents", CHEF)
     change(studio_desk, "Chef", CHEF | {"instructions": "You are a chef.\nAsk first."})
     return open_tab(studio_desk)
+
+
+@pytest.fixture
+def tools(studio_desk: Desk) -> Iterator[str]:
+    """The name of a running tool server with the tool `echo`."""
+    file = studio_desk.data / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": {"words": scripted()}}))
+    seen = studio_desk.get("/tool-servers/words")
+    studio_desk.post("/tool-servers/words/trust", {"hash": seen["hash"]})
+    studio_desk.post("/tool-servers/words/restart")
+    yield "words"
+    file.unlink()
+    (studio_desk.data / "tool-servers.json").unlink(missing_ok=True)
+    studio_desk.post("/tool-servers/refresh")
 
 
 def named(desk: Desk, name: str) -> dict[str, Any]:
@@ -219,6 +235,38 @@ def test_a_draft_is_tried_and_its_chat_leaves_nothing_behind(
     expect(answer).to_have_count(0)
     wait_for(lambda: not studio_desk.get("/chats")["chats"], what="the end of the test chat")
     button(sheet, "Discard").click()
+
+
+def test_tools_are_chosen_and_a_test_asks_before_it_calls_one(
+    studio_desk: Desk, running_studio: Studio, open_tab: Open, tools: str
+) -> None:
+    call = Call("echo", {"text": "Ten."})
+    running_studio.app = upstream = AgentUpstream()
+    upstream.plays(Say(calls=[call]), Say("It is ten o'clock."))
+    studio_desk.post("/agents", CHEF)
+    sheet = opened(screen := open_tab(studio_desk), "Chef")
+    servers = sheet.get_by_role("combobox", name=f"Tools of {tools}")
+    servers.select_option(label="Chosen tools")
+    sheet.get_by_role("checkbox", name="echo").check()
+    sheet.get_by_role("combobox", name="Approval for echo").select_option("ask")
+    message = box(sheet, "Test message")
+    message.fill("What time is it?")
+    message.press("Enter")
+    asked = sheet.get_by_role("group", name=f"Call of {tools}.echo")
+    expect(asked).to_contain_text('"text": "Ten."')
+    assert accessibility_problems(screen.page) == ""
+    button(sheet, "Allow this call").click()
+    expect(sheet.locator(".answer")).to_contain_text("It is ten o'clock.")
+    expect(sheet.locator(".answer .call")).to_contain_text("done")
+
+    button(sheet, "Save").click()
+    said(sheet, "Chef is saved as version 2.")
+    assert named(studio_desk, "Chef")["tools"] == [
+        {"server": tools, "tool": "echo", "approval": "ask"}
+    ]
+    screen.page.keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+    wait_for(lambda: not studio_desk.get("/runs")["runs"], what="the end of the run of the test")
 
 
 def test_an_agent_travels_as_a_file_and_another_file_is_refused(

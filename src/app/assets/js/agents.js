@@ -16,6 +16,15 @@ let pending = null; // what was chosen before all was here to show it
 export async function startAgents() {
   await window.desk.part('agents');
   document.addEventListener('click', (event) => { if (event.target.closest?.('[data-act=agents]')) openAgents(); });
+  document.addEventListener('close', (event) => { if (shown && event.target.matches?.('.toolservers')) renew(); }, true);
+}
+
+// The Tools panel was open above: there may be other tools now.
+async function renew() {
+  try { kit = await call('GET', 'agents/kit'); } catch (problem) { say(problem); return; }
+  if (!shown) return;
+  choose(shown.id, { going: shown.trial });
+  $('.servers select, .open-tools', dialog)?.focus();
 }
 
 export async function openAgents() {

@@ -11,7 +11,8 @@ export function toolsSection({ kit, draft, locked, changed }) {
   let chosen = [...draft.tools];
   const list = h('div', { class: 'servers' });
   const node = h('fieldset', { class: 'field wide' }, h('legend', {}, 'Tools'),
-    h('small', {}, servers.length ? 'What each costs is read by the model with every request.' : 'There are no tool servers yet. Name one in an mcp.json, as for LM Studio, Claude, Cursor or VS Code, or add its address, and say yes to it.'),
+    h('small', {}, servers.length ? 'What each costs is read by the model with every request.' : 'There are no tool servers yet. The Tools panel finds those of LM Studio, Claude, Cursor and VS Code, and adds others.'),
+    servers.length ? null : h('button', { type: 'button', class: 'button small open-tools', 'data-act': 'toolservers', 'aria-haspopup': 'dialog' }, 'Open the Tools panel'),
     list, h('div', { class: 'notes', role: 'status' }, problems('tools')));
 
   const set = (name, entries) => {
