@@ -2,6 +2,7 @@
 import { $, h, setText } from './dom.js';
 import { call } from './http.js';
 import { announce } from './conversation.js';
+import { letGo } from './scroll.js';
 
 const QUIET = 2000; // so long after the last key nobody is typing
 let lastKey = 0;
@@ -117,5 +118,7 @@ export function greet({ form, name }) {
   if (elsewhere || !form.checkVisibility()) return;
   if (!writes) form.focus({ preventScroll: true });
   // From its beginning, also where the whole of it is taller than the window.
-  form.scrollIntoView({ block: form.offsetHeight > innerHeight / 2 ? 'start' : 'nearest' });
+  letGo();
+  const whole = form.closest('li') ?? form;
+  whole.scrollIntoView({ block: whole.offsetHeight > innerHeight / 2 ? 'start' : 'nearest' });
 }

@@ -1,9 +1,9 @@
 // Runs in the chat: the timeline above the answer being written, folded under the finished ones.
-import { $, $$, appear, h, setText } from './dom.js';
+import { $$, appear, h, isPhone, setText } from './dom.js';
 import { focusBox } from './composer.js';
 import { call } from './http.js';
 import { timeline } from './runview.js';
-import { watchGrowth } from './scroll.js';
+import { scrollToEnd, watchGrowth } from './scroll.js';
 import { on, state } from './store.js';
 
 const EVERY = 700;
@@ -33,10 +33,16 @@ function onLive() {
   place.hidden = true;
   place.replaceChildren();
   if (!id) return;
-  const view = timeline({ chat: true, changed: () => look(), home: focusBox });
+  const view = timeline({ chat: true, changed: () => look(), home: goOn });
   following = { id, view };
   place.replaceChildren(view.node);
   look();
+}
+
+// All is decided: back to the box, and along with what is written.
+function goOn() {
+  scrollToEnd({ stick: true });
+  if (!isPhone()) focusBox();
 }
 
 async function look() {

@@ -54,7 +54,7 @@ export function openRuns(runId = null) {
     h('div', { class: 'body' },
       h('nav', { class: 'side', 'aria-label': 'All runs' },
         h('div', { class: 'make' }, h('button', { type: 'button', class: 'button primary', onclick: compose }, 'New run')),
-        h('ul', { class: 'list' }, h('li', { class: 'note', role: 'status' }, 'Looking them up…'))),
+        h('ul', { class: 'list' }, h('li', { class: 'note' }, 'Looking them up…'))),
       h('div', { class: 'one' }))));
   dialog = own;
   runs = null;
@@ -84,7 +84,7 @@ async function beat(own) {
     paintList();
     if (mine && mine === shown && run) paintRun(run.run);
   } catch (problem) {
-    if (own === dialog && !runs) $('.list', own).replaceChildren(h('li', { class: 'note', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`));
+    if (own === dialog && !runs) $('.list', own).replaceChildren(h('li', { class: 'note' }, h('p', { role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`)));
   }
   if (own === dialog) timer = setTimeout(() => beat(own), EVERY);
 }
@@ -95,7 +95,7 @@ function paintList() {
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
-  list.replaceChildren(...(runs.length ? runs.map(line) : [h('li', { class: 'note', role: 'status' }, 'No runs yet. Give a model a task and tools.')]));
+  list.replaceChildren(...(runs.length ? runs.map(line) : [h('li', { class: 'note' }, 'No runs yet. Give a model a task and tools.')]));
   if (focused) $(`[data-run="${CSS.escape(focused)}"]`, list)?.focus();
 }
 

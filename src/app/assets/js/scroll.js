@@ -28,6 +28,9 @@ export async function startScroll() {
   follow.observe(scroller);
 }
 
+// So that what is shown stays where it is, whatever grows below.
+export const letGo = () => { stick = false; };
+
 // Of a part that is made later.
 export const watchGrowth = (part) => { follow?.observe(part); };
 

@@ -1,0 +1,302 @@
+"""Runs in the page: the timeline, requests answered each way, a reload in between, the dialog."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.agent_upstream import AgentUpstream, Call, Say
+from tests.e2e.conftest import Open
+from tests.e2e.looking import accessibility_problems, sticking_out
+from tests.e2e.running import Desk, Studio, wait_for
+from tests.e2e.screen import Screen
+
+NOTEBOOK = Path(__file__).with_name("notebook.py")
+MODEL = "lmstudio:qwen/qwen3-4b"
+MONDAY = "Call the plumber. <b>Now.</b>\n" * 100
+READ = Call("read", {"page": "monday.md"})
+WRITE = Call("write", {"page": "tuesday.md", "text": "Nothing yet."})
+TASK = "Write Tuesday from Monday."
+
+
+class Office(NamedTuple):
+    """A desk with a notebook, and the model that works with it."""
+
+    desk: Desk
+    model: AgentUpstream
+    pages: Path
+    agent_id: str
+
+    def chat(self) -> str:
+        """A new one with the agent, which is asked for something."""
+        chat_id = self.desk.new_chat(agent_id=self.agent_id, model_id=MODEL)
+        self.desk.ask(chat_id, TASK)
+        return chat_id
+
+    def run(self) -> str:
+        """A new one outside of chats."""
+        body = {"task": TASK, "servers": ["notebook"], "model": MODEL}
+        return str(self.desk.post("/runs", body)["run_id"])
+
+    def result(self) -> dict[str, Any]:
+        """The newest run, once it is over."""
+        newest = self.desk.get("/runs", limit=1)["runs"][0]["id"]
+
+        def ended() -> dict[str, Any] | None:
+            told: dict[str, Any] = self.desk.get(f"/runs/{newest}")
+            return told if told["state"] != "running" else None
+
+        found = wait_for(ended, what="the end of the run")
+        assert found
+        return found
+
+
+@pytest.fixture(scope="module")
+def running_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    folder = tmp_path_factory.mktemp("office")
+    pages = folder / "pages"
+    pages.mkdir()
+    entry = {"command": sys.executable, "args": [str(NOTEBOOK), str(pages)]}
+    folder.joinpath("data").mkdir()
+    folder.joinpath("data", "mcp.json").write_text(json.dumps({"mcpServers": {"notebook": entry}}))
+    upstream = AgentUpstream()
+    with Studio(upstream).up() as studio:
+        desk = Desk(folder, lmstudio_url=studio.url, embedded="off")
+        desk.start()
+        server = desk.get("/tool-servers/notebook")
+        desk.post("/tool-servers/notebook/trust", {"hash": server["hash"]})
+        draft = {"name": "Secretary", "tools": [{"server": "notebook"}]}
+        agent = desk.post("/agents", draft)
+        yield Office(desk, upstream, pages, agent["id"])
+        desk.stop()
+
+
+@pytest.fixture
+def office(running_office: Office) -> Office:
+    """No chats, and a notebook with Monday; the model reads it, writes Tuesday and says so."""
+    running_office.desk.clean()
+    for page in running_office.pages.iterdir():
+        page.unlink()
+    running_office.pages.joinpath("monday.md").write_text(MONDAY)
+    running_office.model.plays(
+        Say("I look at Monday.", [READ]), Say("I write Tuesday.", [WRITE]), Say("It is written.")
+    )
+    return running_office
+
+
+def request_in(place: Any) -> Locator:
+    found: Locator = place.get_by_role("group", name=re.compile("May notebook.write run"))
+    return found
+
+
+def press(form: Locator, name: str) -> None:
+    form.get_by_role("button", name=name, exact=True).click()
+
+
+def folded(screen: Screen) -> Locator:
+    return screen.page.locator(".run-fold")
+
+
+def test_a_call_waits_in_the_chat_survives_a_reload_and_runs_when_approved(
+    office: Office, open_tab: Open
+) -> None:
+    screen = open_tab(office.desk, office.chat())
+    form = request_in(screen.page)
+    expect(form).to_contain_text('"text": "Nothing yet."')
+    expect(form).to_contain_text("can destroy things")
+    expect(form).to_contain_text(re.compile(r"Counts as denied in \d min"))
+    assert accessibility_problems(screen.page) == ""
+    assert sticking_out(screen.page) == []
+
+    screen.reload()
+    expect(form).to_be_visible()
+    expect(screen.page.get_by_label("Run under way")).to_contain_text("I look at Monday.")
+    press(form, "Approve")
+
+    expect(screen.answers.last).to_contain_text("It is written.")
+    assert (office.pages / "tuesday.md").read_text() == "Nothing yet."
+    expect(folded(screen)).to_have_text(re.compile(r"3 steps · 2 tool calls · \d+ tokens"))
+    folded(screen).click()
+    timeline = screen.page.locator(".run-line .run")
+    expect(timeline.locator(".step")).to_have_count(2)
+    expect(timeline).to_contain_text("you said yes")
+    expect(timeline).to_contain_text("Done.")
+    assert accessibility_problems(screen.page) == ""
+
+
+def test_a_result_is_folded_and_all_of_it_is_shown_as_text_when_asked(
+    office: Office, open_tab: Open
+) -> None:
+    office.model.plays(Say("I look.", [READ]), Say("Read."))
+    screen = open_tab(office.desk, office.chat())
+    expect(screen.answers.last).to_contain_text("Read.")
+    folded(screen).click()
+    result = screen.page.locator(".run-line details[data-fold=result]")
+    expect(result).not_to_have_attribute("open", "")
+    result.locator("summary").click()
+    result.get_by_role("button", name="Show whole result", exact=True).click()
+    expect(result.locator("pre")).to_have_text(MONDAY)
+    expect(result.locator("b")).to_have_count(0)
+
+
+def test_a_denied_call_does_not_run_and_the_model_is_told_why(
+    office: Office, open_tab: Open
+) -> None:
+    screen = open_tab(office.desk, office.chat())
+    form = request_in(screen.page)
+    form.get_by_role("textbox", name="Message with the denial").fill("Not on a Tuesday.")
+    press(form, "Deny")
+
+    expect(screen.answers.last).to_contain_text("It is written.")
+    assert not (office.pages / "tuesday.md").exists()
+    assert "Not on a Tuesday." in office.model.last_result()
+    folded(screen).click()
+    expect(screen.page.locator(".run-line .run")).to_contain_text("you said no")
+
+
+def test_edited_arguments_are_checked_and_run_instead(office: Office, open_tab: Open) -> None:
+    screen = open_tab(office.desk, office.chat())
+    form = request_in(screen.page)
+    press(form, "Edit arguments")
+    box = form.get_by_role("textbox", name="Arguments as JSON")
+    box.fill('{"page": ')
+    expect(form.get_by_role("alert")).to_contain_text("This is not JSON yet")
+    expect(form.get_by_role("button", name="Approve as edited", exact=True)).to_be_disabled()
+    box.fill('{"page": "tuesday.md", "text": "By hand."}')
+    press(form, "Approve as edited")
+
+    expect(screen.answers.last).to_contain_text("It is written.")
+    assert (office.pages / "tuesday.md").read_text() == "By hand."
+    call = office.result()["steps"][1]["calls"][0]
+    assert call["asked_arguments"]["text"] == "Nothing yet."
+
+
+def test_a_request_takes_the_focus_but_never_from_somebody_who_writes(
+    office: Office, open_tab: Open
+) -> None:
+    chat_id = office.desk.new_chat(agent_id=office.agent_id, model_id=MODEL)
+    screen = open_tab(office.desk, chat_id)
+    screen.message.fill("A thought of my own")
+    office.desk.ask(chat_id, TASK)
+    form = request_in(screen.page)
+    expect(form).to_be_visible()
+    expect(screen.page.locator("#announce")).to_contain_text("notebook.write waits for you")
+    expect(screen.message).to_be_focused()
+
+    screen.message.fill("")
+    screen.reload()
+    expect(form).to_be_focused()
+    press(form, "Deny")
+    expect(screen.message).to_be_focused()
+
+
+def test_who_looks_at_another_chat_is_told_and_led_there(office: Office, open_tab: Open) -> None:
+    screen = open_tab(office.desk)
+    chat_id = office.chat()
+    note = screen.page.locator(".toast", has_text="notebook.write waits for you.")
+    expect(note).to_be_visible()
+    expect(screen.chats.get_by_text("Waits for you:")).to_have_count(1)
+    note.get_by_role("button", name="Show", exact=True).click()
+    assert screen.chat_id() == chat_id
+    press(request_in(screen.page), "Approve")
+    expect(screen.answers.last).to_contain_text("It is written.")
+    expect(note).to_have_count(0)
+
+
+def test_stop_ends_a_run_in_the_middle_of_a_call(office: Office, open_tab: Open) -> None:
+    office.model.plays(Say("I think.", [Call("ponder")]), Say("Never said."))
+    screen = open_tab(office.desk, office.chat())
+    expect(screen.page.get_by_label("Run under way")).to_contain_text("running")
+    wait_for((office.pages / "pondering").exists, what="the call")
+    screen.stop_button.click()
+    expect(folded(screen)).to_have_text(re.compile("1 step · 1 tool call"))
+    told = office.result()
+    assert told["state"] == "stopped"
+    assert told["steps"][0]["calls"][0]["state"] == "stopped"
+
+
+def test_the_dialog_starts_a_run_says_what_is_missing_and_remembers_for_the_run(
+    office: Office, open_tab: Open
+) -> None:
+    office.model.plays(
+        Say("Once.", [WRITE]),
+        Say("Twice.", [Call("write", {"page": "two.md", "text": "2"})]),
+        Say("Both are written."),
+    )
+    screen = open_tab(office.desk)
+    screen.allow("400 .*/ui/runs$")  # the refused start
+    screen.page.keyboard.press("Alt+KeyR")
+    dialog = screen.page.get_by_role("dialog", name="Runs", exact=True)
+    press(dialog, "New run")
+    press(dialog, "Start")
+    task = dialog.get_by_role("textbox", name="Task")
+    expect(task).to_be_focused()
+    expect(dialog.get_by_text("The task is empty.")).to_be_visible()
+    task.fill("Write two pages.")
+    dialog.get_by_role("combobox", name="Agent").select_option("")
+    press(dialog, "Start")
+    expect(dialog.locator("[data-field=servers] [role=alert]")).not_to_be_empty()
+    dialog.get_by_role("checkbox", name=re.compile("notebook")).check()
+    steps = dialog.get_by_role("spinbutton", name="Steps")
+    steps.fill("0")
+    press(dialog, "Start")
+    expect(steps).to_be_focused()
+    expect(dialog.get_by_text("Steps must be a number from 1 to 200.")).to_be_visible()
+    steps.fill("5")
+    assert accessibility_problems(screen.page) == ""
+    press(dialog, "Start")
+
+    form = request_in(dialog)
+    expect(form).to_be_visible()
+    assert accessibility_problems(screen.page) == ""
+    form.get_by_role("combobox", name="Remember for").select_option("run")
+    press(form, "Approve")
+    expect(dialog.locator(".answer")).to_contain_text("Both are written.")
+    assert (office.pages / "two.md").read_text() == "2"
+    assert office.result()["limits"]["rounds"] == 5
+
+    expect(dialog.locator(".list [aria-current]")).to_contain_text("Done")
+    press(dialog, "Delete")
+    press(dialog, "Delete for good")
+    expect(dialog.locator(".list")).not_to_contain_text("Write two pages.")
+
+
+def test_a_run_outside_of_chats_is_shown_from_its_note_and_stopped_in_the_dialog(
+    office: Office, open_tab: Open
+) -> None:
+    screen = open_tab(office.desk)
+    office.run()
+    note = screen.page.locator(".toast", has_text="notebook.write waits for you.")
+    note.get_by_role("button", name="Show", exact=True).click()
+    dialog = screen.page.get_by_role("dialog", name="Runs", exact=True)
+    expect(request_in(dialog)).to_be_visible()
+    expect(dialog.locator(".list [aria-current]")).to_contain_text("Waits for you")
+    press(dialog, "Stop")
+    expect(dialog.locator(".end")).to_have_text("Stopped by you.")
+    expect(request_in(dialog)).to_have_count(0)
+    screen.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_all_of_it_fits_on_a_phone(office: Office, open_tab: Open, phone: Any) -> None:
+    screen = open_tab(office.desk, office.chat(), phone)
+    form = request_in(screen.page)
+    expect(form).to_be_visible()
+    assert sticking_out(screen.page) == []
+    press(form, "Approve")
+    expect(screen.answers.last).to_contain_text("It is written.")
+    screen.page.get_by_role("button", name="Runs", exact=True).click()
+    dialog = screen.page.get_by_role("dialog", name="Runs", exact=True)
+    dialog.locator(".list button").first.click()
+    expect(dialog.locator(".end")).to_have_text("Done.")
+    assert sticking_out(screen.page) == []
+    assert accessibility_problems(screen.page) == ""
+    press(dialog, "Back to the list")
+    press(dialog, "New run")
+    expect(dialog.get_by_role("radio").first).to_be_visible()
+    assert sticking_out(screen.page) == []
