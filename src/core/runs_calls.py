@@ -62,6 +62,7 @@ class Calls:
             }
             arguments = clean(dict(verdict.arguments))
         self._record.change_call(call_id, **changes)
+        self._record.say_where()
         outcome = await self._run(call_id, tool, arguments)
         if verdict.arguments is None:
             return outcome

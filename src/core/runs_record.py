@@ -169,6 +169,16 @@ class RunRecord:
             self._job.enter("tools", stage=f"{call.server}.{call.tool}")
         return call
 
+    def say_where(self) -> None:
+        """For lists and late comers: what is waited for now, the person first."""
+        if waiting := list(self.approvals.values()):
+            one = waiting[0]
+            self._job.enter("queued", stage=f"waiting for you: {one.server}.{one.tool}")
+            return
+        calls = [call for call in self._steps[-1].calls.values() if call.state == "running"]
+        if calls:
+            self._job.enter("queued", stage=f"{calls[0].server}.{calls[0].tool} is running")
+
     def finished(
         self, call_id: str, result: ToolResult, *, seconds: float, cut: bool
     ) -> CallRecord:

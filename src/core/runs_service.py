@@ -107,12 +107,9 @@ class RunService:
         ToolServerNotTrusted, ToolServerOff, ToolServerFailed, TooManyRuns, StorageError, or what
         keeps the model's provider from answering. Then nothing is kept.
         """
-        if len(self._live) >= MAX_RUNNING:
-            raise TooManyRuns(
-                f"{len(self._live)} runs are under way, and there may not be more.",
-                hint="Wait for one to end, or stop one.",
-            )
+        self._require_room()
         plan = await self._planner.plan(draft)
+        self._require_room()  # others may have come while the tool servers started
         job = Job("run", chat_id=draft.chat_id, model_id=plan.model.full_name)
         job.enter("queued")
         record = RunRecord(job, _fresh(job, plan))
@@ -155,7 +152,12 @@ class RunService:
         """As it is now. Raises RunNotFound."""
         if (live := self._live.get(run_id)) is not None:
             return live.record.info
-        return await self._store.run(run_id)
+        run = await self._store.run(run_id)
+        if run.state == "running" and (job := self.job(run_id)) is not None:
+            # Its end could not be written down, as on a full disk.
+            ended = {"state": job.state, "reason": job.info.reason, "error": job.error}
+            return run.model_copy(update=ended)
+        return run
 
     async def page(self, *, chat_id: str | None = None, limit: int, offset: int) -> RunPage:
         """Newest first, without steps."""
@@ -198,6 +200,13 @@ class RunService:
         await self._store.delete_run(run_id)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _require_room(self) -> None:
+        if len(self._live) >= MAX_RUNNING:
+            raise TooManyRuns(
+                f"{len(self._live)} runs are under way, and there may not be more.",
+                hint="Wait for one to end, or stop one.",
+            )
 
     async def _work(self, live: _Live) -> None:
         job, record = live.job, live.record

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import StorageError
 from core.runs_errors import RunNotFound, TooManyRuns
 from tests.agent_upstream import AgentUpstream, Call, Say
 from tests.run_bench import calls, run_bench
@@ -73,6 +74,31 @@ async def test_a_desk_that_shuts_down_interrupts_and_keeps(tmp_path: Path) -> No
 
         info = await bench.ended(job)
         assert (info.state, info.reason, info.output) == ("interrupted", "server_stopped", "Half")
+
+
+async def test_an_end_that_cannot_be_written_down_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42")
+        hold = asyncio.Event()
+        bench.upstream.plays(Say("Half", hold=hold))
+        job = await bench.start()
+        await until(lambda: bench.reads(job, "message.delta") == "Half")
+
+        async def full(*given: Any) -> None:
+            raise StorageError("The disk is full.")
+
+        monkeypatch.setattr(bench.store.runs, "write_run", full)
+        hold.set()
+        async with asyncio.timeout(20):
+            await job.ended.wait()
+
+        info = await bench.runs.read(job.id)
+        assert (info.state, info.reason) == ("failed", "storage_error")
+        assert info.error
+        assert info.error.message == "The disk is full."
+        assert bench.reads(job, "message.delta") == "Half"
 
 
 async def test_more_runs_than_may_be_are_refused(
