@@ -328,6 +328,33 @@ async def test_stopped_while_a_tool_runs(tmp_path: Path) -> None:
         assert (bench.tools.open, bench.tools.cancelled, bench.upstream.open) == (0, 2, 0)
 
 
+async def test_stopped_at_any_moment_nothing_is_left(tmp_path: Path) -> None:
+    """After each of its events in turn: no connection, no call, no lease stays open."""
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(
+            Say(["I ", "look."], [LOOK, Call("look", {"n": 2})], reasoning="Hm."),
+            Say("More.", [Call("look", {"n": 3})]),
+            Say(["It ", "is ", "42."]),
+        )
+        model = await bench.library.resolve("qwen/qwen3-4b")
+        ends = set()
+        for moment in range(0, 40, 2):
+            job = await bench.start()
+            await until(lambda job=job, moment=moment: job.log.last >= moment or job.ended.is_set())
+            await bench.runs.stop(job.id)
+
+            info = await bench.ended(job)
+            ends.add((info.state, info.reason))
+            assert not [call for call in calls(info) if call.state in ("waiting", "running")]
+            await until(lambda: bench.upstream.open == 0)
+            assert bench.tools.open == 0
+            assert not bench.library.leased_by(model)
+            assert bench.library.gate("lmstudio").line.inside == 0
+
+        assert ends == {("stopped", "user"), ("done", None)}
+
+
 async def test_stopped_while_the_model_loads(tmp_path: Path) -> None:
     async with run_bench(tmp_path) as bench:
         bench.tools.says("box.look", "42")
