@@ -259,8 +259,9 @@ def _downloads(
 
 def _tools(settings: Settings) -> ToolServers:
     others = usual_files() if settings.mcp_files is None else settings.mcp_files
+    ours = (settings.url(), *(() if settings.public_url is None else (settings.public_url,)))
     return ToolServers(
-        ConfigFiles(settings.data_dir / "mcp.json", others),
+        ConfigFiles(settings.data_dir / "mcp.json", others, addresses=ours),
         ChoiceFile(settings.data_dir / "tool-servers.json"),
         ToolDoor(settings.data_dir / "tool-logs"),
     )

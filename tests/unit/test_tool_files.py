@@ -244,3 +244,24 @@ def test_the_usual_files_are_those_of_five_programs(monkeypatch: pytest.MonkeyPa
     assert "/home/ada/.config/Claude/claude_desktop_config.json" in linux
     assert "/home/ada/.config/Code/User/mcp.json" in linux
     assert "/home/ada/Library/Application Support/Claude/claude_desktop_config.json" in mac
+
+
+async def test_lm_desk_is_not_among_its_own_tools(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    itself = {
+        "a": {"url": "http://localhost:7860/mcp"},
+        "b": {"url": "http://127.0.0.1:7860/mcp/"},
+        "c": {"url": "https://desk.example/mcp"},
+        "d": {"command": "/opt/bin/lmdesk", "args": ["mcp"]},
+        "e": {"command": "uvx", "args": ["lmdesk", "mcp"]},
+    }
+    others = {
+        "f": {"url": "http://localhost:7861/mcp"},
+        "g": {"command": "uvx", "args": ["mcp-server-fetch"]},
+    }
+    own.write_text(json.dumps({"mcpServers": {**itself, **others}}))
+    addresses = ("http://127.0.0.1:7860", "https://desk.example")
+    found = await ConfigFiles(own, (), {}, addresses=addresses).read()
+
+    assert [each.name for each in found.entries if "LM Desk itself" in each.problem] == list(itself)
+    assert [each.name for each in found.entries if not each.problem] == list(others)

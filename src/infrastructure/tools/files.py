@@ -5,13 +5,15 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import BadParameter, StorageError
 from core.tool_entries import Configured, FileProblem, ServerEntry
 from infrastructure.tools.entries import env_file_of, read_entry
+from infrastructure.tools.itself import PROBLEM as ITSELF
+from infrastructure.tools.itself import is_itself
 from infrastructure.tools.jsonc import parse, repeated_keys
 
 # Claude Code keeps a history in its file.
@@ -39,8 +41,15 @@ class ConfigFiles:
     """Our own file and those of other programs; of two servers of a name the first counts."""
 
     def __init__(
-        self, own: Path, others: Sequence[Path], environment: Mapping[str, str] | None = None
+        self,
+        own: Path,
+        others: Sequence[Path],
+        environment: Mapping[str, str] | None = None,
+        *,
+        addresses: Collection[str] = (),
     ) -> None:
+        """`addresses` are where this LM Desk itself answers."""
+        self._addresses = tuple(addresses)
         self._own = own
         self._others = [path for path in others if path != own]
         self._environment = os.environ if environment is None else environment
@@ -126,6 +135,8 @@ class ConfigFiles:
                 entries[name] = first.model_copy(update={"also_in": also})
                 continue
             entry, error = read_entry(name, raw, path, self._environment)
+            if error is None and is_itself(entry, self._addresses):
+                entry = entry.model_copy(update={"problem": ITSELF})
             entries[name] = entry
             if error is not None:
                 where = f"{key}.{error.key}" if error.key else key
