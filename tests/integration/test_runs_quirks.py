@@ -106,6 +106,37 @@ async def test_a_broken_call_in_the_text_is_told_to_the_model(tmp_path: Path) ->
         assert info.output == "42."
 
 
+async def test_a_call_made_while_thinking_is_a_call(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        thought = f"I should look. <tool_call>{LOOK}</tool_call>"
+        bench.upstream.plays(Say(reasoning=thought), Say("42."))
+
+        info = await bench.run()
+
+        assert bench.tools.calls == [("box.look", {"at": "it"})]
+        assert info.output == "42."
+
+
+async def test_a_call_only_thought_about_is_none_where_there_is_an_answer(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        thought = f"Perhaps <tool_call>{LOOK}</tool_call>? No."
+        bench.upstream.plays(Say("I know it: 42.", reasoning=thought))
+
+        assert (await bench.run()).output == "I know it: 42."
+        assert bench.tools.calls == []
+
+
+async def test_an_empty_answer_is_asked_for_again(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        answers = [Say(), Say(reasoning="Hm."), Say("Here.")]
+        bench.upstream.scripts["qwen/qwen3-4b"] = lambda body: answers.pop(0)
+
+        assert (await bench.run()).output == "Here."
+
+
 def _step(body: dict[str, Any]) -> Any:
     return body["response_format"]["json_schema"]["schema"]
 

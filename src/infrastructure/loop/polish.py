@@ -32,9 +32,13 @@ class _Call:
 class Polish:
     """One answer on its way."""
 
-    def __init__(self, host: LoopHost, reader: CallReader) -> None:
+    def __init__(self, host: LoopHost, reader: CallReader, spare: CallReader) -> None:
+        """`spare` looks for calls in the thinking, where nothing else was said."""
         self._host = host
         self._reader = reader
+        self._spare = spare
+        self._thoughts: list[str] = []
+        self._answered = False
         self._think = ThinkSplitter()
         self._calls: dict[Any, _Call] = {}
         self._out: list[bytes] = []
@@ -87,6 +91,10 @@ class Polish:
         self._both(*self._think.flush())
         rest, calls = self._reader.end()
         self._answer(rest)
+        if not (calls or self._calls or self._answered):
+            # Some models call while they still think, and servers leave it there.
+            self._spare.feed("".join(self._thoughts))
+            calls = self._spare.end()[1]
         if not self._calls:  # else the text is only text
             for found in calls:
                 call = self._calls[found] = _Call(len(self._calls))
@@ -157,11 +165,13 @@ class Polish:
 
     def _thought(self, thinking: str) -> None:
         self._heard()
+        self._thoughts.append(thinking)
         self._host.reasoning(thinking)
 
     def _answer(self, text: str) -> None:
         if text:
             self._heard()
+            self._answered = self._answered or not text.isspace()
             self._host.text(text)
             self._out.append(_chunk({"content": text}))
 

@@ -60,7 +60,8 @@ class RunTransport(httpx2.AsyncBaseTransport):
             answer = await stack.enter_async_context(self._host.ask(body))
             if answer.status >= 400:
                 raise await refusal(answer)
-            polish = Polish(self._host, self._reader(tools))
+            spare = TextCalls(tools) if tools else PlainReader()
+            polish = Polish(self._host, self._reader(tools), spare)
             stream = _Answer(answer, polish, self._host)
             await stream.open()
             # What fails from here on is the stream's own matter.
