@@ -140,8 +140,12 @@ class AgentBook:
         del self.agents[agent_id]
 
     async def take_in(self, saved: SavedAgent) -> Agent:
-        """A new agent from a file. Raises StorageError."""
-        return await self.create(saved.agent)
+        """A new agent from a file; no file may say that nobody is asked. Raises StorageError."""
+        tools = tuple(
+            tool.model_copy(update={"approval": "read-only"}) if tool.approval == "auto" else tool
+            for tool in saved.agent.tools
+        )
+        return await self.create(saved.agent.model_copy(update={"tools": tools}))
 
     # -- inside ----------------------------------------------------------------------------------
 

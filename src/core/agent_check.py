@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from core.agents import AgentDraft
-from core.families import has_tools, has_vision
+from core.families import has_reasoning, has_tools, has_vision
 from core.instructions import VARIABLES, unknown_variables
 from core.library import ModelLibrary
 from core.models import ModelInfo
@@ -147,6 +147,11 @@ def _needs(draft: AgentDraft, model: ModelInfo | None) -> list[AgentProblem]:
     lacks = [
         *(["cannot see pictures"] if "vision" in needs and not has_vision(model) else []),
         *(["is not known to use tools"] if "tools" in needs and not has_tools(model) else []),
+        *(
+            ["is not known to think before it answers"]
+            if "reasoning" in needs and not has_reasoning(model)
+            else []
+        ),
     ]
     return [
         AgentProblem(

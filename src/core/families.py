@@ -64,6 +64,12 @@ def has_tools(model: ModelInfo) -> bool:
     return traits(model.id).tools if said is None else said
 
 
+def has_reasoning(model: ModelInfo) -> bool:
+    """The same for thinking before it answers."""
+    said = model.capabilities.reasoning
+    return traits(model.id).thinker if said is None else said
+
+
 def billions(model: ModelInfo) -> float | None:
     """Parameters, from what the provider says, the name, or the file's size."""
     return _billions(model.parameters, model.id, model.size_bytes)

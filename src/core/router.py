@@ -238,6 +238,7 @@ def _nothing_fits(need: Need, passed: list[tuple[ModelInfo, str]]) -> DeskError:
     wants = [
         *(["sees pictures"] if need.vision else []),
         *(["uses tools"] if need.tools else []),
+        *(["thinks before it answers"] if need.reasoning else []),
         *([f"holds {need.tokens:,} tokens"] if need.tokens else []),
     ]
     listed = "; ".join(f"{model.full_name}: {reason}" for model, reason in passed[:5])

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
-from core.families import billions, has_tools, has_vision, size_points, traits
+from core.families import billions, has_reasoning, has_tools, has_vision, size_points, traits
 from core.models import ModelInfo
 from core.preferences import Task
 from core.speeds import Speed
@@ -32,6 +32,8 @@ class Need(Value):
     """Of the whole prompt, as far as known."""
     vision: bool = False
     tools: bool = False
+    reasoning: bool = False
+    """It shall think before it answers."""
     alternatives: tuple[str, ...] = ()
     """Models the agent wants, best first: names or patterns."""
 
@@ -98,6 +100,8 @@ def refusal(model: ModelInfo, need: Need, machine: Machine, here: Here) -> str |
         return "cannot see pictures"
     if need.tools and not has_tools(model):
         return "is not known to use tools"
+    if need.reasoning and not has_reasoning(model):
+        return "is not known to think first"
     window = context_of(model)
     wanted = need.tokens + ANSWER_TOKENS
     if need.tokens and window < wanted:
@@ -171,8 +175,7 @@ def _by_task(model: ModelInfo, task: Task) -> list[tuple[float, str]]:
     points: list[tuple[float, str]] = []
     if said.coder:
         points.append((30.0, "made for code") if task == "coding" else (-8.0, "made for code"))
-    reasons = model.capabilities.reasoning
-    if (said.thinker if reasons is None else reasons) and task in ("analysis", "research"):
+    if has_reasoning(model) and task in ("analysis", "research"):
         points.append((10.0, "thinks before it answers"))
     if said.writer and task == "creative":
         points.append((8.0, "known for its writing"))

@@ -99,6 +99,7 @@ class RunPlanner:
             text=draft.task,
             agent_id=agent.id if agent else None,
             vision=agent is not None and "vision" in agent.needs,
+            reasoning=agent is not None and "reasoning" in agent.needs,
             tools=draft.tools != "schema",
             alternatives=agent.models if agent else (),
         )

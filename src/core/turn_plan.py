@@ -114,6 +114,7 @@ class TurnPlanner:
             tokens=tokens_in(message.content for message in history),
             vision="vision" in agent.needs,
             tools="tools" in agent.needs or bool(agent.tools),
+            reasoning="reasoning" in agent.needs,
             alternatives=agent.models,
         )
         route = await self._router.route(draft.model_id or chat.model_id, need)

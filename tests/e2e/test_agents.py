@@ -159,6 +159,11 @@ def test_what_is_typed_outlives_the_page_and_a_conflict(
     change(studio_desk, "Chef", CHEF | {"description": "Fries."})
     button(sheet, "Save").click()
     expect(sheet.get_by_role("alert").filter(has_text="changed elsewhere")).to_be_visible()
+    button(sheet, "Load the newer one").click()
+    expect(box(sheet, "Purpose")).to_have_value("Fries.")
+    box(sheet, "Purpose").fill("Bakes.")
+    change(studio_desk, "Chef", CHEF | {"description": "Fries.", "picture": ""})
+    button(sheet, "Save").click()
     button(sheet, "Save as a copy").click()
     said(sheet, "Saved as Chef 2.")
     assert named(studio_desk, "Chef")["description"] == "Fries."

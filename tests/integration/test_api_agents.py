@@ -133,13 +133,15 @@ async def test_the_built_in_ones_can_be_copied_and_not_broken(tmp_path: Path) ->
 
 async def test_an_exported_agent_is_taken_in_elsewhere(tmp_path: Path) -> None:
     async with desk_with_studio(tmp_path) as (desk, _):
-        await made(desk)
+        tools = [{"server": "files", "tool": None, "approval": a} for a in ("auto", "ask")]
+        await made(desk, tools=tools)
         exported = await desk.get("/api/v1/agents/chef/export")
         assert 'filename="chef.agent.json"' in exported.headers["content-disposition"]
         taken = await desk.post("/api/v1/agents/import", json=exported.json())
 
         assert taken.status_code == 201
         assert (taken.json()["name"], taken.json()["picture"]) == ("Chef 2", "🍲")
+        assert [each["approval"] for each in taken.json()["tools"]] == ["read-only", "ask"]
         for broken in ({"format": "lmdesk.agent"}, {"agent": {"name": ""}}):
             refused = await desk.post("/api/v1/agents/import", json=broken)
             assert (refused.status_code, refused.json()["code"]) == (422, "bad_parameter")

@@ -134,13 +134,16 @@ async def test_a_model_that_was_slow_here_stands_behind_a_quick_one() -> None:
     [
         (Need(vision=True), "cannot see pictures"),
         (Need(tools=True), "is not known to use tools"),
+        (Need(reasoning=True), "is not known to think first"),
         (Need(tokens=30_000), "holds 8,192 tokens, 30,512 are needed"),
     ],
 )
 async def test_a_request_never_goes_to_a_model_that_lacks_what_it_needs(
     need: Need, reason: str
 ) -> None:
-    able = loaded("able", context=65_536, capabilities=Capabilities(vision=True, tools=True))
+    able = loaded(
+        "able", context=65_536, capabilities=Capabilities(vision=True, tools=True, reasoning=True)
+    )
     both = router(provider(loaded("phi-2-3b"), able))
 
     route = await both.route("auto", need)

@@ -1,7 +1,7 @@
 // The agents dialog: the list, and beside it the form of one with its test chat or its versions.
 import { $, $$, h, iconButton, isPhone, setText } from './dom.js';
 import { agentForm } from './agentsform.js';
-import { agentOf, copy, create, draftOf, forget, NEW, path, refresh, remove, restore, takeIn, tidy, unsaved } from './agentsio.js';
+import { agentOf, copy, create, draftOf, forget, NEW, path, refresh, remove, restore, takeIn, unsaved } from './agentsio.js';
 import { trial, sweep } from './agentstrial.js';
 import { versionsPanel } from './agentsversions.js';
 import { call } from './http.js';
@@ -51,7 +51,6 @@ export async function openAgents() {
     [kit] = await Promise.all([call('GET', 'agents/kit'), refresh()]);
   } catch (problem) { say(problem); return; }
   if (own !== dialog) return;
-  tidy();
   paintList();
   if (pending) choose(...pending);
   else if (!isPhone()) choose(state.agent);
@@ -130,7 +129,7 @@ function choose(id, { focus = false, going = null } = {}) {
     form.node, test.node, past.node);
   turnTo(isPhone() || innerWidth <= 1120 ? 'form' : 'trial');
   paintList();
-  if (focus) (agent?.builtin ? $('.panes button', dialog) : $('[data-key=name]', dialog)).focus();
+  if (focus) (agent?.builtin || (agent && isPhone()) ? $('.panes button', dialog) : $('[data-key=name]', dialog)).focus();
 }
 
 function acts(agent) {

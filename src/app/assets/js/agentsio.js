@@ -7,7 +7,6 @@ import { state } from './store.js';
 export const NEW = 'new';
 const FIELDS = ['name', 'description', 'instructions', 'picture', 'parameters', 'models', 'needs', 'starters', 'tools', 'limits', 'strict'];
 const EMPTY = { name: '', description: '', instructions: '', picture: '', parameters: {}, models: [], needs: [], starters: [], tools: [], limits: { rounds: 20, tokens: 200000, minutes: 30, result_chars: 32000 }, strict: true };
-const PREFIX = 'desk.agent.';
 const drafts = new Map(); // what the disk does not take is at least kept as long as the page
 const others = new BroadcastChannel('desk.agents');
 others.onmessage = () => { reloadModels().catch(() => { /* the pulse says that nobody answers */ }); };
@@ -30,7 +29,6 @@ function found(id) {
 }
 
 export const unsaved = (id) => found(id) !== null;
-export const waitingNew = () => unsaved(NEW);
 
 // What is shown for an agent: its draft, or itself as it is. `version` is the one that was seen.
 export function draftOf(id) {
@@ -52,16 +50,6 @@ export function keep(id, draft, version) {
 export function forget(id) {
   drafts.delete(id);
   kept.set(`agent.${id}`, null);
-}
-
-// Drafts of agents that another tab deleted go.
-export function tidy() {
-  try {
-    for (const key of Object.keys(localStorage)) {
-      const id = key.startsWith(PREFIX) ? key.slice(PREFIX.length) : NEW;
-      if (id !== NEW && !agentOf(id)) forget(id);
-    }
-  } catch { /* a private window keeps none */ }
 }
 
 async function changed(request) {
