@@ -16,6 +16,7 @@ from httpx_sse import SSEError
 
 from app.agents_client import AgentCalls
 from app.connection import Connection, known
+from app.recipes_client import RecipeCalls
 from app.refusals import ServerUnreachable
 from app.replies import Acted, JobEvent, TurnStarted
 from app.runs_client import RunCalls
@@ -44,7 +45,7 @@ PATIENT = httpx.Timeout(None, connect=3.0)
 RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
 
 
-class DeskClient(AgentCalls, RunCalls, ToolCalls, Connection):
+class DeskClient(AgentCalls, RecipeCalls, RunCalls, ToolCalls, Connection):
     """Talks to the API. Close it when done."""
 
     # Models

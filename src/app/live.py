@@ -46,15 +46,9 @@ class LiveAnswer:
     def take(self, event: JobEvent) -> None:
         """Fold in one event."""
         phase = PHASES.get(event.type)
-        self._is_run |= event.type == "step.start"
-        if event.type == "step.start":  # of a run: what was written before led to its tool calls
-            self.content = self.reasoning = ""
+        self._take_run(event)
         if event.type == "job.end":
             self.ended = event.data
-        if event.type == "approval.requested":
-            self._asked[event.data["call_id"]] = f"{event.data['server']}.{event.data['tool']}"
-        if event.type == "approval.resolved":
-            self._asked.pop(event.data["call_id"], None)
         if event.type == "notice":
             self._notice = str(event.data.get("message", ""))
         if phase is None:
@@ -71,6 +65,16 @@ class LiveAnswer:
                 self._thought_seconds = time.time() - self._thought_from
             self.content += event.data["content"]
         self._count(event, fresh=fresh)
+
+    def _take_run(self, event: JobEvent) -> None:
+        """What is told only by an answer that is worked out with tools."""
+        if event.type == "step.start":  # what was written before led to its tool calls
+            self._is_run = True
+            self.content = self.reasoning = ""
+        elif event.type == "approval.requested":
+            self._asked[event.data["call_id"]] = f"{event.data['server']}.{event.data['tool']}"
+        elif event.type == "approval.resolved":
+            self._asked.pop(event.data["call_id"], None)
 
     def _enter(self, phase: str, data: dict[str, Any]) -> None:
         if phase != self._phase:

@@ -22,6 +22,7 @@ STYLES = (
     "downloads",
     "flight",
     "routing",
+    "recipes",
     "loadsettings",
     "settings",
     "learned",

@@ -22,6 +22,7 @@ from app.flight_ui import add_flights
 from app.learned_ui import add_learned
 from app.leftovers_ui import add_leftovers
 from app.load_settings_ui import add_load_settings
+from app.recipes_ui import add_recipes
 from app.refusals import ServerUnreachable
 from app.replies import Reply
 from app.routing_ui import add_routing
@@ -91,6 +92,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     add_agents(router, client)
     add_switching(router, client)
     add_routing(router, client)
+    add_recipes(router, client)
     add_runs(router, client)
     add_load_settings(router, client)
     add_learned(router, client)

@@ -4,6 +4,7 @@ import { openAgents } from './agents.js';
 import { newChat } from './chats.js';
 import { focusBox, stop } from './composer.js';
 import { openLearned } from './learned.js';
+import { openRecipes } from './recipes.js';
 import { openRuns } from './runs.js';
 import { openSettings } from './settings.js';
 import { on, state, tell } from './store.js';
@@ -18,6 +19,7 @@ const SHORTCUTS = [
   ['Alt A', 'Agents'],
   ['Alt L', 'What this machine learned'],
   ['Alt R', 'Runs'],
+  ['Alt C', 'Recipes'],
   ['Ctrl ,', 'Settings'],
   ['Ctrl B', 'Show or hide the chats'],
   ['F2', 'Rename the chat in the list that has the focus'],
@@ -53,6 +55,7 @@ function onKey(event) {
     [event.altKey && !command && event.code === 'KeyA', openAgents],
     [event.altKey && !command && event.code === 'KeyL', openLearned],
     [event.altKey && !command && event.code === 'KeyR', () => openRuns()],
+    [event.altKey && !command && event.code === 'KeyC', openRecipes],
     [!typing && event.key === '?', showKeys],
     [!typing && event.key === '/', focusBox],
     [event.key === 'Escape', escape],

@@ -16,6 +16,7 @@ import { startModels } from './models.js';
 import { startParams } from './params.js';
 import { startPhase } from './phase.js';
 import { startPulse } from './pulse.js';
+import { startRecipes } from './recipes.js';
 import { startRepairs } from './repairs.js';
 import { startRows } from './rows.js';
 import { startRunChat } from './runchat.js';
@@ -27,6 +28,7 @@ import { startToolServers } from './toolservers.js';
 
 startKeys();
 startRepairs();
+startRecipes();
 const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation(), startRows(), startPhase()]);
 startAgents();
 startAuto();

@@ -5,7 +5,7 @@ import { show } from './conversation.js';
 import { runForm } from './runsform.js';
 import { timeline } from './runview.js';
 import { agentNow, on, state } from './store.js';
-import { toast } from './toasts.js';
+import { fail, toast } from './toasts.js';
 
 const EVERY = 700;
 const LISTED = 100;
@@ -53,7 +53,8 @@ export function openRuns(runId = null) {
       h('h2', { id: 'runs-title' }, 'Runs'), iconButton('close', 'Close', () => own.close())),
     h('div', { class: 'body' },
       h('nav', { class: 'side', 'aria-label': 'All runs' },
-        h('div', { class: 'make' }, h('button', { type: 'button', class: 'button primary', onclick: compose }, 'New run')),
+        h('div', { class: 'make' }, h('button', { type: 'button', class: 'button primary', onclick: () => compose() }, 'New run'), h('button', { type: 'button', class: 'button', onclick: showAllowed }, 'Allowed for good'),
+          h('button', { type: 'button', class: 'button', 'data-act': 'recipes', 'aria-haspopup': 'dialog' }, 'Recipes')),
         h('ul', { class: 'list' }, h('li', { class: 'note' }, 'Looking them up…'))),
       h('div', { class: 'one' }))));
   dialog = own;
@@ -200,6 +201,33 @@ function compose(like = null) {
   own.classList.add('has-one');
   if (runs) paintList();
   $('textarea', form).focus();
+}
+
+// What a person let run for good, and can take back.
+async function showAllowed() {
+  leave();
+  const own = dialog;
+  const place = h('ul', { class: 'allowed', 'aria-labelledby': 'allowed-title' });
+  const note = h('p', { class: 'note', role: 'status' }, 'Looking it up…');
+  $('.one', own).replaceChildren(h('div', { class: 'pane', tabindex: -1 }, h('h3', { id: 'allowed-title' }, 'Allowed for good'), note, place));
+  own.classList.add('has-one');
+  if (runs) paintList();
+  $('.pane', own).focus();
+  try {
+    const allowed = await call('GET', 'runs/allowed');
+    if (!place.isConnected) return;
+    setText(note, allowed.length ? 'Runs use these without asking, unless text from outside came in first.' : 'Nothing. Calls that you approve for every run are listed here, and can be taken back.');
+    place.replaceChildren(...allowed.map((each) => h('li', {}, h('span', {}, h('code', {}, each.name), h('small', {}, `${each.words} · ${ago(each.at)}`)),
+      h('button', { type: 'button', class: 'button small', 'aria-label': `Ask again about ${each.name}`, onclick: ({ currentTarget }) => askAgain(currentTarget, each) }, 'Ask again'))));
+  } catch (problem) { setText(note, `${problem.message} ${problem.hint ?? ''}`); }
+}
+
+async function askAgain(button, { server, tool }) {
+  button.disabled = true;
+  try {
+    await call('DELETE', `runs/allowed/${encodeURIComponent(server)}${tool === null ? '' : `?tool=${encodeURIComponent(tool)}`}`);
+    showAllowed();
+  } catch (problem) { button.disabled = false; fail(problem); }
 }
 
 function ago(at) {

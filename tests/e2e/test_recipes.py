@@ -1,0 +1,51 @@
+"""Recipes in the page: made, carried out in a chat of their own, taken back when deleted."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.e2e.screen import Screen
+from tests.servers import ScriptedLMStudio
+
+
+def test_a_recipe_of_two_steps_is_made_and_carried_out(
+    studio_screen: Screen, studio: ScriptedLMStudio
+) -> None:
+    screen = studio_screen
+    studio.tokens = 4
+    screen.page.keyboard.press("Alt+c")
+    dialog = screen.page.get_by_role("dialog", name="Recipes")
+    dialog.get_by_role("button", name="New recipe").click()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("name")
+
+    dialog.get_by_label("Name", exact=True).fill("Plan and build")
+    dialog.get_by_label("Agent of Step 1").select_option("research")
+    dialog.get_by_label("What Step 2 is asked").fill("Go on with: {{previous}}")
+    dialog.get_by_role("button", name="Save").click()
+    dialog.get_by_role("button", name="Run", exact=True).click()
+    dialog.get_by_label("Input for Plan and build").fill("Sort a list")
+    dialog.get_by_role("button", name="Run", exact=True).click()
+
+    expect(dialog).to_have_count(0)
+    expect(screen.conversation).to_contain_text("Sort a list")
+    expect(screen.conversation).to_contain_text("Go on with: 0 1 2 3")
+    expect(screen.answers).to_have_count(2)
+    assert re.search(r"\?chat=", screen.page.url)
+
+
+def test_a_deleted_recipe_comes_back(studio_screen: Screen) -> None:
+    screen = studio_screen
+    for recipe in screen.desk.get("/recipes"):
+        screen.desk.http.delete(f"/recipes/{recipe['id']}")
+    screen.desk.post("/recipes", {"name": "Twice", "steps": [{"prompt": "{{input}}"}]})
+    screen.page.keyboard.press("Alt+c")
+    dialog = screen.page.get_by_role("dialog", name="Recipes")
+    dialog.get_by_role("button", name=re.compile("^Twice")).click()
+    dialog.get_by_role("button", name="Delete", exact=True).click()
+    expect(dialog).to_contain_text("No recipes yet.")
+
+    dialog.press("Escape")
+    screen.page.get_by_role("button", name="Undo").click()
+    screen.page.keyboard.press("Alt+c")
+    expect(dialog.get_by_role("button", name=re.compile("^Twice"))).to_be_visible()
