@@ -164,10 +164,9 @@ class RunService:
         return await self._store.runs(chat_id=chat_id, limit=limit, offset=offset)
 
     def job(self, run_id: str) -> Job | None:
-        """Its job while that is in memory."""
+        """Its job while that is in memory; the turn's own, where an agent works in a chat."""
         with suppress(JobNotFound):
-            job = self._jobs.get(run_id)
-            return job if job.kind == "run" else None
+            return self._jobs.get(run_id)
         return None
 
     async def past_events(self, run_id: str, *, after: int) -> list[Event]:

@@ -2,13 +2,16 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.agents import Agent, AgentTool
 from core.errors import StorageError
+from core.jobs import Job
+from core.runs import RunDraft, RunInfo
 from core.runs_errors import RunNotFound, TooManyRuns
 from tests.agent_upstream import AgentUpstream, Call, Say
 from tests.run_bench import calls, run_bench
@@ -99,6 +102,30 @@ async def test_an_end_that_cannot_be_written_down_is_still_told(
         assert info.error
         assert info.error.message == "The disk is full."
         assert bench.reads(job, "message.delta") == "Half"
+
+
+async def test_a_run_inside_a_turn_is_watched_by_the_turns_job(tmp_path: Path) -> None:
+    agent = Agent(
+        id="a", name="A", description="", instructions="", tools=(AgentTool(server="box"),)
+    )
+    async with run_bench(tmp_path, agents={"a": agent}) as bench:
+        bench.tools.says("box.look", "42")
+        hold = asyncio.Event()
+        bench.upstream.plays(Say("Half", hold=hold))
+        draft = RunDraft(task="Do it.", agent_id="a", model="qwen/qwen3-4b")
+        ended: list[RunInfo] = []
+
+        def work(job: Job) -> Awaitable[None]:
+            return bench.runs.within(job, draft, agent=agent, on_end=ended.append)
+
+        job = bench.jobs.start(Job("turn"), work)
+        await until(lambda: bench.reads(job, "message.delta") == "Half")
+
+        assert bench.runs.job(job.id) is job
+        assert (await bench.runs.read(job.id)).state == "running"
+        hold.set()
+        await bench.ended(job)
+        assert [info.output for info in ended] == ["Half"]
 
 
 async def test_more_runs_than_may_be_are_refused(
