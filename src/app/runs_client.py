@@ -7,7 +7,7 @@ import httpx
 
 from app.connection import Connection
 from app.replies import Reply
-from core.runs import RunInfo, RunPage
+from core.runs import AllowedTool, RunInfo, RunPage
 from core.tool_server import ToolServerList
 from core.tools import ToolImage
 
@@ -63,6 +63,15 @@ class RunCalls(Connection):
 
     async def delete_run(self, run_id: str) -> None:
         await self._request("DELETE", _path(run_id), timeout=PATIENT)
+
+    async def allowed_tools(self) -> list[AllowedTool]:
+        """What was let run for good, newest first."""
+        return await self._get(list[AllowedTool], "/runs/allowed")
+
+    async def forget_allowed(self, server: str, tool: str | None) -> None:
+        """Ask about it again."""
+        path = f"/runs/allowed/{quote(server, safe='')}"
+        await self._request("DELETE", path, params={} if tool is None else {"tool": tool})
 
     async def run_servers(self) -> ToolServerList:
         """The tool servers a run may be given. None is started."""

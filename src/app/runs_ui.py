@@ -9,7 +9,7 @@ from app import runs_words, wording
 from app.client import DeskClient
 from app.replies import Reply
 from core.errors import DeskError
-from core.runs import Approval, CallRecord, RunInfo, RunPage, RunStep
+from core.runs import AllowedTool, Approval, CallRecord, RunInfo, RunPage, RunStep
 from core.tool_server import ToolServer
 
 NOT_USABLE = {
@@ -70,6 +70,15 @@ def _add_lists(router: APIRouter, client: DeskClient) -> None:
                 for mode, (name, words) in runs_words.MODES.items()
             ],
         }
+
+    @router.get("/runs/allowed")
+    async def allowed() -> list[dict[str, Any]]:
+        return [allowed_view(each) for each in await client.allowed_tools()]
+
+    @router.delete("/runs/allowed/{server}")
+    async def forget(server: str, tool: str | None = None) -> Response:
+        await client.forget_allowed(server, tool)
+        return Response(status_code=204)
 
     @router.post("/runs")
     async def start(asked: RunAsked) -> dict[str, Any]:
@@ -211,6 +220,18 @@ def approval_view(approval: Approval, *, now: float) -> dict[str, Any]:
         "why": approval.why,
         "hints": runs_words.hints(approval),
         "left": round(max(0.0, approval.expires_at - now), 1),
+    }
+
+
+def allowed_view(allowed: AllowedTool) -> dict[str, Any]:
+    """What is not asked about any more, which can be taken back."""
+    tool = allowed.tool
+    return {
+        "server": allowed.server,
+        "tool": tool,
+        "name": f"All tools of {allowed.server}" if tool is None else f"{allowed.server}.{tool}",
+        "words": "whatever they become" if tool is None else "as it was then",
+        "at": allowed.at,
     }
 
 

@@ -283,6 +283,27 @@ def test_a_run_outside_of_chats_is_shown_from_its_note_and_stopped_in_the_dialog
     expect(dialog).to_have_count(0)
 
 
+def test_a_tool_allowed_for_good_is_not_asked_about_until_that_is_taken_back(
+    office: Office, open_tab: Open
+) -> None:
+    screen = open_tab(office.desk)
+    office.run()
+    screen.page.keyboard.press("Alt+KeyR")
+    dialog = screen.page.get_by_role("dialog", name="Runs", exact=True)
+    form = request_in(dialog)
+    form.get_by_role("combobox", name="Remember for").select_option("tool")
+    press(form, "Approve")
+    expect(dialog.locator(".end")).to_have_text("Done.")
+
+    office.run()
+    assert office.result()["steps"][1]["calls"][0]["decided_by"] == "remembered"
+    press(dialog, "Allowed for good")
+    expect(dialog.locator(".allowed")).to_contain_text("notebook.write")
+    press(dialog, "Ask again about notebook.write")
+    expect(dialog.locator(".pane [role=status]")).to_contain_text("Nothing.")
+    assert office.desk.get("/runs/allowed") == []
+
+
 def test_all_of_it_fits_on_a_phone(office: Office, open_tab: Open, phone: Any) -> None:
     screen = open_tab(office.desk, office.chat(), phone)
     form = request_in(screen.page)

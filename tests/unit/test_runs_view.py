@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from app.runs_ui import approval_view, call_view, page_view, run_view, server_view
+from app.runs_ui import allowed_view, approval_view, call_view, page_view, run_view, server_view
 from core.agents import AgentLimits
 from core.chats import Problem
-from core.runs import Approval, CallRecord, RunInfo, RunPage, RunStep, RunUsage
+from core.runs import AllowedTool, Approval, CallRecord, RunInfo, RunPage, RunStep, RunUsage
 from core.tool_server import ToolInfo, ToolServer
 
 NOW = 1_000_000.0
@@ -190,3 +190,10 @@ def test_a_server_says_what_it_costs_or_why_it_cannot_be_used(
     )
     view = server_view(server)
     assert (view["usable"], view["words"]) == (usable, words)
+
+
+def test_what_is_allowed_for_good_says_how_far_that_goes() -> None:
+    one = allowed_view(AllowedTool(server="notes", tool="write", at=NOW))
+    assert (one["name"], one["words"]) == ("notes.write", "as it was then")
+    whole = allowed_view(AllowedTool(server="notes", at=NOW))
+    assert (whole["name"], whole["words"]) == ("All tools of notes", "whatever they become")

@@ -54,11 +54,17 @@ export function runForm({ like, agent, started }) {
   async function fill() {
     try {
       const kit = await call('GET', 'runs/kit');
-      servers.replaceChildren(...(kit.servers.length ? kit.servers.map(box) : [h('p', { class: 'note' }, 'There are none yet. They come from mcp.json, see Tools.')]),
-        ...kit.problems.map((words) => h('p', { class: 'wrong' }, words)));
+      servers.replaceChildren(...(kit.servers.length ? kit.servers.map(box) : [h('p', { class: 'note' }, 'There are none yet.')]),
+        ...kit.problems.map((words) => h('p', { class: 'wrong' }, words)),
+        kit.servers.some((each) => each.usable) ? '' : h('button', { type: 'button', class: 'button small', 'data-act': 'toolservers', 'aria-haspopup': 'dialog', onclick: comeBack }, 'Open the Tools panel'));
       modes.replaceChildren(...kit.modes.map(({ mode, name, words }) => h('label', { class: 'check' },
         radio(mode), h('span', {}, name, h('small', {}, words)))));
     } catch (problem) { servers.replaceChildren(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`)); }
+  }
+
+  // Whoever trusted a server in the panel finds it here.
+  function comeBack() {
+    document.addEventListener('close', () => { if (form.isConnected) fill(); }, { capture: true, once: true });
   }
 
   function radio(mode) {
