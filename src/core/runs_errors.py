@@ -1,6 +1,6 @@
 """What can go wrong with runs, beyond what can go wrong with models and tools."""
 
-from core.errors import BadParameter, Conflict, NotFound, ProviderError
+from core.errors import BadParameter, Conflict, NotFound, ProviderError, ProviderRejected
 from core.jobs import JobState
 
 
@@ -38,6 +38,12 @@ class ModelChangedDuringExecution(ProviderError):
     """The model of a run was swapped, unloaded or taken away while the run was under way."""
 
     code = "model_changed_during_execution"
+
+
+class ToolsRefused(ProviderRejected):
+    """The server takes no tools with this model."""
+
+    code = "tools_refused"
 
 
 class LoopFailed(ProviderError):

@@ -62,6 +62,10 @@ class RunHost:
         if self.failure is None:
             self.failure = error
 
+    def goes_to_schema(self, message: str) -> None:
+        self._record.change(schema_mode=True)
+        self._record.note("schema_mode", f"{message} The model writes its calls as JSON.")
+
     def notice(self, code: str, message: str) -> None:
         self._record.note(code, message)
 

@@ -20,6 +20,8 @@ class LoopSpec(NamedTuple):
     parameters: Parameters
     schema_mode: bool
     """The model writes JSON of a given shape instead of tool calls."""
+    may_change_mode: bool
+    """It may go over to that where the server takes no tools."""
     local: bool
     """Whether a server of this machine's kind serves it, which knows more than OpenAI's parameters."""
     vision: bool
@@ -74,6 +76,10 @@ class LoopHost(Protocol):
 
     def failed(self, error: Exception) -> None:
         """This ended the answer: the run ends with it."""
+        ...
+
+    def goes_to_schema(self, message: str) -> None:
+        """The server takes no tools: the model writes JSON from now on."""
         ...
 
     def notice(self, code: str, message: str) -> None: ...

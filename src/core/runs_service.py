@@ -352,6 +352,7 @@ def _spec(plan: RunPlan, lease: Lease) -> LoopSpec:
         tools=plan.tools,
         parameters=agent.parameters if agent else Parameters(),
         schema_mode=schema and bool(plan.tools),
+        may_change_mode=plan.draft.tools == "auto",
         local=model.loadable,
         vision=has_vision(model),
         context_length=lease.instance.context_length,

@@ -188,6 +188,44 @@ def _each(job: Any) -> list[Any]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "registry.ollama.ai/library/gemma:2b does not support tools"),
+        (500, "tools param requires --jinja flag"),
+    ],
+)
+async def test_a_server_that_takes_no_tools_gets_json_by_itself(
+    tmp_path: Path, status: int, message: str
+) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        answers = [
+            Say(status=status, error={"error": {"message": message}}),
+            Say(json.dumps({"tool": "look", "arguments": {}})),
+            Say(json.dumps({"answer": "42."})),
+        ]
+        bench.upstream.scripts["qwen/qwen3-4b"] = lambda body: answers.pop(0)
+        job = await bench.start()
+
+        info = await bench.ended(job)
+
+        assert (info.output, info.schema_mode, info.usage.requests) == ("42.", True, 2)
+        assert "tools" in bench.upstream.bodies[0]
+        assert "response_format" in bench.upstream.bodies[1]
+        assert message in next(e.data for e in job.log.read(0) if e.type == "notice")["message"]
+        assert bench.library.gate("lmstudio").breaker.state == "closed"
+
+
+async def test_a_server_that_takes_no_tools_fails_a_run_that_insists(tmp_path: Path) -> None:
+    error = {"error": {"message": "This model does not support tools."}}
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(Say(status=400, error=error))
+
+        assert (await bench.run(tools="native")).reason == "tools_refused"
+
+
 async def test_json_that_is_not_of_the_shape_is_the_answer(tmp_path: Path) -> None:
     async with run_bench(tmp_path) as bench:
         bench.tools.says("box.look", "42", read_only=True)

@@ -12,7 +12,7 @@ import orjson
 from core.errors import DeskError, ProviderProtocolError
 from core.ports import RawAnswer
 from core.retries import wait_before, worth_retrying
-from core.runs_errors import RunOver
+from core.runs_errors import RunOver, ToolsRefused
 from core.runs_ports import LoopHost, LoopSpec
 from infrastructure.loop.polish import Polish
 from infrastructure.loop.reader import CallReader, PlainReader
@@ -38,8 +38,14 @@ class RunTransport(httpx2.AsyncBaseTransport):
         body = orjson.loads(await request.aread())
         try:
             self._host.begin()
-            wanted = prepared(body, self._spec)
-            stream = await self._asked(wanted, _schemas(body))
+            try:
+                stream = await self._asked(prepared(body, self._spec), _schemas(body))
+            except ToolsRefused as error:
+                if self._spec.schema_mode or not self._spec.may_change_mode:
+                    raise
+                self._host.goes_to_schema(error.message)
+                self._spec = self._spec._replace(schema_mode=True)
+                stream = await self._asked(prepared(body, self._spec), _schemas(body))
         except (DeskError, RunOver) as error:
             self._host.failed(error)
             raise

@@ -13,10 +13,20 @@ from core.errors import (
     ProviderRejected,
 )
 from core.ports import RawAnswer
+from core.runs_errors import ToolsRefused
 from infrastructure.http import ServerError, check_body
 
 MAX_ERROR_BYTES = 256 * 1024
 _TOO_LONG = ("context length", "context size", "context window", "context overflow", "n_ctx")
+# Ollama, llama-server without its flag, and others.
+_NO_TOOLS = (
+    "does not support tools",
+    "not support tool",
+    "--jinja",
+    "tools are not supported",
+    "tool use is not supported",
+    "support tool use",
+)
 _NO_MODEL = ("model_not_found", "not_found_error")
 
 
@@ -47,6 +57,11 @@ def worded(status: int, error: ServerError, *, retry_after: float | None = None)
         )
     if error.code in _NO_MODEL or (status == 404 and "model" in small):
         return ModelNotFound(f"The provider does not serve the model: {said}")
+    if status >= 400 and any(words in small for words in _NO_TOOLS):
+        return ToolsRefused(
+            f"The provider takes no tools with this model: {said}",
+            hint='Start the run with "tools": "schema".',
+        )
     if status in (401, 403):
         return ProviderNeedsToken(
             f"The provider refuses LM Desk: {said}", hint="Look at its token in the settings."
