@@ -217,6 +217,24 @@ async def test_a_server_that_takes_no_tools_gets_json_by_itself(
         assert bench.library.gate("lmstudio").breaker.state == "closed"
 
 
+async def test_a_server_that_does_not_know_a_parameter_is_asked_without(tmp_path: Path) -> None:
+    def strict(body: dict[str, Any]) -> Say:
+        if "stream_options" in body:
+            text = "Unrecognized request argument supplied: stream_options"
+            return Say(status=400, error={"error": {"message": text}})
+        return Say("It is 42.", usage=None)
+
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.scripts["qwen/qwen3-4b"] = strict
+
+        info = await bench.run()
+
+        assert info.output == "It is 42."
+        # Without the server's own figure, what came counts.
+        assert info.usage.output_tokens == 1
+
+
 async def test_a_server_that_takes_no_tools_fails_a_run_that_insists(tmp_path: Path) -> None:
     error = {"error": {"message": "This model does not support tools."}}
     async with run_bench(tmp_path) as bench:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from core.errors import DeskError, ProviderProtocolError
+from core.errors import DeskError, ProviderProtocolError, ProviderRejected
 from core.ports import RawAnswer
 from core.retries import wait_before, worth_retrying
 from core.runs_errors import RunOver, ToolsRefused
@@ -21,6 +21,8 @@ from infrastructure.loop.schema_mode import SchemaReply
 from infrastructure.loop.tags import TextCalls
 from infrastructure.loop.upstream import broken_off, refusal
 
+# What older or stricter servers do not know.
+SPARED = ("stream_options", "repeat_penalty", "top_k")
 EVENT_STREAM = "text/event-stream"
 MAX_LINE_BYTES = 8 * 1024 * 1024
 MAX_WHOLE_BYTES = 32 * 1024 * 1024
@@ -32,6 +34,8 @@ class RunTransport(httpx2.AsyncBaseTransport):
     def __init__(self, spec: LoopSpec, host: LoopHost) -> None:
         self._spec = spec
         self._host = host
+        self._unknown: set[str] = set()
+        """Parameters that the server refused; the answer is the same without them."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer's first word is there when this returns."""
@@ -55,6 +59,11 @@ class RunTransport(httpx2.AsyncBaseTransport):
         for attempt in count(1):
             try:
                 return await self._ask(body, tools)
+            except ProviderRejected as error:
+                refused = {name for name in SPARED if name in error.message} - self._unknown
+                if not refused:
+                    raise
+                self._unknown |= refused
             except DeskError as error:
                 if attempt > self._host.attempts or not worth_retrying(error):
                     raise
@@ -62,6 +71,7 @@ class RunTransport(httpx2.AsyncBaseTransport):
         raise AssertionError("the last attempt returns or raises")
 
     async def _ask(self, body: dict[str, Any], tools: Mapping[str, Any]) -> "_Answer":
+        body = {name: value for name, value in body.items() if name not in self._unknown}
         async with AsyncExitStack() as stack:
             answer = await stack.enter_async_context(self._host.ask(body))
             if answer.status >= 400:
