@@ -113,6 +113,7 @@ export function agentForm({ id, agent, kit, changed, saved, say, checked, duplic
     if (!dirty && id !== NEW) { say('There is nothing new to save.'); return; }
     const button = $('[type=submit]', form);
     button.disabled = true;
+    say('');
     conflict('');
     try {
       const made = id === NEW ? await create(draft) : await keepVersion(id, draft, version);
