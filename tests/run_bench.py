@@ -91,15 +91,17 @@ async def run_bench(
     toolbox: ToolBox | None = None,
     agents: dict[str, Agent] | None = None,
     retry_attempts: int = 0,
+    url: str | None = None,
     **options: Any,
 ) -> AsyncGenerator[RunBench]:
-    """Everything up. Leaves no connection open, whatever the test did."""
+    """Everything up, before a scripted server unless there is a `url`. Leaves no connection open, whatever the test did."""
     upstream = upstream or AgentUpstream(*keys)
     tools = toolbox if toolbox is not None else FakeToolBox()
     jobs = JobService()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(sqlite_url(data_dir)))
-        url = await stack.enter_async_context(serve(upstream))
+        if url is None:
+            url = await stack.enter_async_context(serve(upstream))
         provider = LMStudioProvider("lmstudio", url)
         library = ModelLibrary([], jobs)
         library.add(

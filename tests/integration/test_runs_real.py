@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from tests.desk import DeskUnderTest, run_desk
-from tests.engine_fixture import wait_until
+from tests.engine_fixture import start_engine, wait_until
+from tests.run_bench import calls, run_bench
+from tests.tinygguf import tool_caller
 from tests.tool_boxes import processes, pypi_servers
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine]
@@ -84,3 +86,20 @@ async def test_smollm2_looks_up_the_time_and_answers_with_it(
         assert any(result["datetime"] in run["output"] for result in results), told
         assert run["usage"]["output_tokens"] > 0
     await wait_until(lambda: not processes("mcp-server-time"))
+
+
+async def test_a_model_that_calls_by_itself_is_read_by_the_real_engine(tmp_path: Path) -> None:
+    """llama.cpp finds the call in what the model writes; nothing of ours stands in for it."""
+    models = tmp_path / "models"
+    models.mkdir()
+    tool_caller(models / "caller.gguf")
+    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    async with start_engine(models) as engine, run_bench(tmp_path, url=engine.url) as bench:
+        bench.tools.says("sky.get_weather", "sunny", read_only=True, arguments=city)
+
+        info = await bench.run("Weather?", servers=["sky"], model="caller")
+
+        assert (info.state, info.output) == ("done", "It is sunny now.")
+        assert not info.schema_mode
+        assert bench.tools.calls == [("sky.get_weather", {"city": "Paris"})]
+        assert [call.state for call in calls(info)] == ["success"]
