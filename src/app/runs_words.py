@@ -10,6 +10,8 @@ from core.tools import ApprovalMode
 
 # More than this is folded: a screen of arguments hides the next step.
 FOLDED_CHARS = 240
+# So much stands in one line.
+LINE_CHARS = 64
 STATES = {
     "running": "Working",
     "done": "Done",
@@ -125,7 +127,7 @@ def step_facts(step: RunStep) -> str:
     facts = (
         None if step.input_tokens is None else f"{short(step.input_tokens)} read",
         None if step.output_tokens is None else f"{short(step.output_tokens)} written",
-        wording.duration(step.seconds),
+        wording.duration(step.seconds) if step.seconds >= 0.05 else None,
     )
     return wording.DOT.join(fact for fact in facts if fact)
 
@@ -150,4 +152,9 @@ def hints(approval: Approval) -> list[dict[str, str]]:
 
 def readable(arguments: Mapping[str, Any]) -> str:
     """All of the arguments, as JSON that can be read and edited."""
-    return json.dumps(dict(arguments), indent=2, ensure_ascii=False) if arguments else "{}"
+    line = json.dumps(dict(arguments), ensure_ascii=False)
+    return (
+        line
+        if len(line) <= LINE_CHARS
+        else json.dumps(dict(arguments), indent=2, ensure_ascii=False)
+    )

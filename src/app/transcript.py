@@ -16,7 +16,12 @@ from core.chats import Message
 SHOWN = 100
 
 # Answers that ended like this go on with one click, with whatever model is picked then.
-LOST_MODEL = {"model_changed", "model_unloaded", "model_crashed"}
+LOST_MODEL = {
+    "model_changed",
+    "model_unloaded",
+    "model_crashed",
+    "model_changed_during_execution",
+}
 
 # Fenced blocks and code spans: Markdown shows their `<` as it is.
 CODE = r"(?:^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)|(`+)(?!`).+?(?<!`)\2(?!`))"

@@ -45,6 +45,11 @@ ENDINGS = {
     "model_crashed": "Ended because the model crashed",
     "server_stopped": "Interrupted because LM Desk stopped",
     "context_full": "Stopped because the context is full",
+    "model_changed_during_execution": "Ended because the model was changed",
+    "repeated_call": "Stopped at the same tool call for the third time",
+    "limit_rounds": "Stopped at the limit of steps",
+    "limit_tokens": "Stopped at the token limit",
+    "limit_minutes": "Stopped at the limit of minutes",
 }
 BUSY = {"reading": "still reading the prompt", "generating": "still writing"}
 # So little more than last time is not worth a word.

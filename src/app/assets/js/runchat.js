@@ -31,6 +31,7 @@ function onLive() {
   following?.view.leave();
   following = null;
   place.hidden = true;
+  place.removeAttribute('data-calls');
   place.replaceChildren();
   if (!id) return;
   const view = timeline({ chat: true, changed: () => look(), home: goOn });
@@ -55,6 +56,8 @@ async function look() {
     if (run) {
       place.hidden = false;
       mine.view.update(run);
+      // Words that led to calls stand in the timeline, and need not be said twice.
+      place.toggleAttribute('data-calls', Boolean(run.steps.at(-1)?.calls.length));
     }
   } catch (problem) { if (!problem.offline) console.error(problem); }
   if (mine === following) timer = setTimeout(look, EVERY);

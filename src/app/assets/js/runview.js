@@ -106,7 +106,7 @@ const wholeOf = (item) => fetched.get(item) ?? null;
 function callParts(each, run, { waiting, opened, closed, whole }) {
   const open = (name, usual) => (opened.has(name) || (usual && !closed.has(name)));
   return [
-    h('p', { class: 'line' }, h('i', { class: 'glyph', 'aria-hidden': 'true' }, each.glyph), h('code', {}, each.name), h('span', { class: 'state' }, each.words), each.facts ? h('span', { class: 'facts' }, each.facts) : null),
+    h('p', { class: 'called' }, h('i', { class: 'glyph', 'aria-hidden': 'true' }, each.glyph), h('code', {}, each.name), h('span', { class: 'state' }, each.words), each.facts ? h('span', { class: 'facts' }, each.facts) : null),
     each.arguments && !waiting ? fold('arguments', each.asked === null ? 'Arguments' : 'Arguments as you changed them', each.arguments, open('arguments', !each.folded)) : null,
     each.asked === null ? null : fold('asked', 'Arguments the model wrote', each.asked, open('asked', false)),
     each.result ? resultPart(each, run, whole, open('result', each.state === 'failure' || each.state === 'denied' || each.state === 'invalid')) : null,
