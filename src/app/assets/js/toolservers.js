@@ -7,6 +7,7 @@ const ASKING = [['', 'As the agent says'], ['ask', 'Always ask'], ['read-only', 
 const opened = new Set(); // the folds that are open, by server
 let dialog = null;
 let timer = 0;
+let turn = 0; // what was asked before something was changed is not painted after it
 
 export function startToolServers() {
   document.addEventListener('click', (event) => { if (event.target.closest?.('[data-act=toolservers]')) openToolServers(); });
@@ -36,15 +37,17 @@ export function openToolServers() {
 
 async function look(own) {
   clearTimeout(timer);
+  const mine = ++turn;
+  const newest = () => own === dialog && mine === turn;
   if (!document.hidden) {
     try {
       const found = await call('GET', 'tool-servers');
-      if (own === dialog) paint(own, found);
+      if (newest()) paint(own, found);
     } catch (problem) {
-      if (own === dialog) say(own, problem.message, true);
+      if (newest()) say(own, problem.message, true);
     }
   }
-  if (own === dialog) timer = setTimeout(() => look(own), PAUSE);
+  if (newest()) timer = setTimeout(() => look(own), PAUSE);
 }
 
 function paint(own, found) {
@@ -179,6 +182,8 @@ function adding() {
 async function act(control, each, method, path, body) {
   const item = control.closest('li[data-server]');
   control.disabled = true;
+  clearTimeout(timer);
+  turn += 1;
   let wrong = '';
   try { await call(method, `tool-servers/${encodeURIComponent(each.name)}/${path}`, body, { timeout: 0 }); } catch (problem) { wrong = [problem.message, problem.hint].filter(Boolean).join(' '); }
   control.disabled = false;
