@@ -55,6 +55,7 @@ function paintSeconds() {
 // Seconds in which nothing has moved, once they are too many.
 function still() {
   const job = jobNow();
+  if (job?.waits_for) return 0; // for the person, who may take their time
   const count = job ? (job.still ?? 0) + (Date.now() - job.seenAt) / 1000 : 0;
   return count >= STILL && !state.stopping ? count : 0;
 }
