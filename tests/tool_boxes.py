@@ -16,6 +16,7 @@ import pytest
 from core.tool_server import ToolServer
 from core.tool_servers import ToolServers
 from infrastructure.tools import ChoiceFile, ConfigFiles, ToolDoor
+from tests import node
 from tests.sockets import until
 
 NPM = {
@@ -32,17 +33,25 @@ INSTALL_SECONDS = 170
 
 
 def npm_servers(folder: Path) -> dict[str, str]:
-    """The commands of the npm servers, installed into this folder unless they are there."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node.js is not installed")
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(said.lstrip("v").partition(".")[0]) < 20:
-        pytest.skip(f"Node.js is {said.strip()}, older than 20")
-    command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-save"]
-    _install_once(folder, [[*command, "--ignore-scripts", "--silent", *NPM.values()]])
-    bin_folder = folder / "node_modules" / ".bin"
-    return {name: str(bin_folder / f"mcp-server-{name}") for name in NPM}
+    """The commands of the npm servers, installed into this folder unless they are there.
+
+    Each is a script that names its Node.js: the tests bring their own, which is not on the path.
+    """
+    install = [*node.npm(), "install", *node.QUIET, "--prefix", str(folder), *NPM.values()]
+    _install_once(folder, [install])
+    commands = {}
+    for name in NPM:
+        script = (
+            folder.absolute()
+            / "node_modules/@modelcontextprotocol"
+            / f"server-{name}"
+            / "dist/index.js"
+        )
+        command = folder / f"mcp-server-{name}"
+        command.write_text(f"#!{node.node()}\nimport({json.dumps(script.as_uri())});\n")
+        command.chmod(0o755)
+        commands[name] = str(command)
+    return commands
 
 
 def pypi_servers(folder: Path) -> dict[str, str]:
