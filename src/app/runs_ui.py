@@ -134,7 +134,7 @@ def brief_view(run: RunInfo, *, now: float) -> dict[str, Any]:
     waiting = len(run.approvals)
     return {
         "id": run.id,
-        "task": run.task,
+        "task": runs_words.asked(run),
         "chat_id": run.chat_id,
         "agent_id": run.agent_id,
         "state": "waiting" if waiting else run.state,

@@ -7,6 +7,7 @@ from typing import Any
 from app import wording
 from core.runs import Approval, CallRecord, RunInfo, RunStep, RunUsage
 from core.tools import ApprovalMode
+from core.turn_plan import NOW_ASKS
 
 # More than this is folded: a screen of arguments hides the next step.
 FOLDED_CHARS = 240
@@ -37,6 +38,11 @@ MODES: dict[ApprovalMode, tuple[str, str]] = {
         "All tools run by themselves, unless text from outside came in first.",
     ),
 }
+
+
+def asked(run: RunInfo) -> str:
+    """What the person asked for; of a run in a chat without the conversation before it."""
+    return run.task.rpartition(NOW_ASKS)[2] if run.chat_id else run.task
 
 
 def tokens(count: int) -> str:

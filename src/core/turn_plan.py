@@ -196,6 +196,10 @@ def as_sent(plan: TurnPlan, model: ModelInfo) -> tuple[ChatMessage, ...]:
     return tuple(sent)
 
 
+# What stands between the conversation and the question in a task.
+NOW_ASKS = "\n\nThe person now asks:\n\n"
+
+
 def as_task(plan: TurnPlan) -> str:
     """The question for an agent that works with tools, with the conversation before it."""
     *before, question = plan.history
@@ -205,7 +209,7 @@ def as_task(plan: TurnPlan) -> str:
     names = {"user": "Person", "assistant": "You"}
     lines = [f"{names.get(each.role, each.role)}: {each.content.strip()}" for each in told]
     said = "\n\n".join(lines)
-    return f"The conversation so far:\n\n{said}\n\nThe person now asks:\n\n{question.content}"
+    return f"The conversation so far:\n\n{said}{NOW_ASKS}{question.content}"
 
 
 def _require_talk(route: Route) -> None:

@@ -197,3 +197,9 @@ def test_what_is_allowed_for_good_says_how_far_that_goes() -> None:
     assert (one["name"], one["words"]) == ("notes.write", "as it was then")
     whole = allowed_view(AllowedTool(server="notes", at=NOW))
     assert (whole["name"], whole["words"]) == ("All tools of notes", "whatever they become")
+
+
+def test_of_a_run_in_a_chat_only_the_question_is_shown() -> None:
+    task = "The conversation so far:\n\nPerson: Hi\n\nThe person now asks:\n\nWrite Tuesday."
+    assert run_view(run(task=task, chat_id="c"), now=NOW)["task"] == "Write Tuesday."
+    assert run_view(run(task=task), now=NOW)["task"] == task
