@@ -195,6 +195,31 @@ def test_a_request_takes_the_focus_but_never_from_somebody_who_writes(
     expect(screen.message).to_be_focused()
 
 
+def test_two_calls_that_wait_are_answered_one_after_the_other_with_keys_alone(
+    office: Office, open_tab: Open
+) -> None:
+    second = Call("write", {"page": "two.md", "text": "2"})
+    office.model.plays(Say("Both.", [WRITE, second]), Say("Only one is written."))
+    screen = open_tab(office.desk, office.chat())
+    forms = request_in(screen.page)
+    expect(forms).to_have_count(2)
+    expect(forms.first).to_be_focused()
+    for _ in range(2):  # past the arguments, which can be scrolled
+        screen.page.keyboard.press("Tab")
+    expect(forms.first.get_by_role("button", name="Approve", exact=True)).to_be_focused()
+    screen.page.keyboard.press("Enter")
+    expect(forms).to_have_count(1)
+    expect(forms).to_contain_text("two.md")
+    expect(forms).to_be_focused()
+    for _ in range(5):
+        screen.page.keyboard.press("Tab")
+    expect(forms.get_by_role("button", name="Deny", exact=True)).to_be_focused()
+    screen.page.keyboard.press("Enter")
+    expect(screen.answers.last).to_contain_text("Only one is written.")
+    assert (office.pages / "tuesday.md").exists()
+    assert not (office.pages / "two.md").exists()
+
+
 def test_who_looks_at_another_chat_is_told_and_led_there(office: Office, open_tab: Open) -> None:
     screen = open_tab(office.desk)
     chat_id = office.chat()
