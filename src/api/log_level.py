@@ -3,7 +3,19 @@
 import logging
 
 # They say more than anybody wants to know, unless everything is wanted.
-CHATTY = ("uvicorn", "httpx", "httpcore", "asyncio", "aiosqlite", "alembic", "gradio")
+CHATTY = (
+    "uvicorn",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "mcp",
+    "openai",
+    "asyncio",
+    "aiosqlite",
+    "alembic",
+    "gradio",
+)
 
 
 def set_log_level(level: str) -> None:
