@@ -3,6 +3,8 @@
 .PHONY: help run test check fix e2e image env env-dev
 SHELL := /bin/sh
 BIN := .venv/bin
+# The page is tested by one worker, beside all else: WORKERS=0 for one after the other.
+WORKERS ?= 2
 # Arguments for lmdesk or pytest: make run ARGS="--port 9000", make test ARGS="-k settings"
 ARGS ?=
 PYTHON ?=
@@ -16,7 +18,7 @@ run: env  ## Start LM Desk (the first time it installs itself into .venv)
 
 test: check  ## Everything that must be true: checks, then all tests
 	@chromium=$$($(BIN)/python scripts/find_chromium.py) && \
-		LMDESK_TEST_CHROMIUM="$$chromium" $(BIN)/pytest $(ARGS)
+		LMDESK_TEST_CHROMIUM="$$chromium" $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 check: env-dev  ## Style, rooms and types
 	$(BIN)/ruff format --check .
