@@ -32,7 +32,10 @@ CALL_STATES = {
 }
 MODES: dict[ApprovalMode, tuple[str, str]] = {
     "ask": ("Ask about each call", "Nothing runs before you said yes to it."),
-    "read-only": ("Ask unless it only reads", "What only reads runs by itself; all else is asked about."),
+    "read-only": (
+        "Ask unless it only reads",
+        "What only reads runs by itself; all else is asked about.",
+    ),
     "auto": (
         "Ask about nothing",
         "All tools run by themselves, unless text from outside came in first.",
