@@ -18,7 +18,7 @@ run: env  ## Start LM Desk (the first time it installs itself into .venv)
 
 test: check  ## Everything that must be true: checks, then all tests
 	@chromium=$$($(BIN)/python scripts/find_chromium.py) && \
-		LMDESK_TEST_CHROMIUM="$$chromium" $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+		LMDESK_TEST_CHROMIUM="$$chromium" $(BIN)/pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 check: env-dev  ## Style, rooms and types
 	$(BIN)/ruff format --check .

@@ -1,23 +1,27 @@
 """What every test gets: asyncio under anyio, nothing beyond loopback, and its place among the others."""
 
-from pathlib import PurePath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-# Files whose tests share what is installed or started once: side by side they would do it twice, or
-# in each other's way.
+# Files whose tests share what is installed once: side by side they would do it twice.
 TOGETHER = {
     "tests/integration/test_tool_servers.py": "tool servers of others",
     "tests/integration/test_runs_real.py": "tool servers of others",
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers: the page is one group, and otherwise each file is."""
-    for item in items:
-        file = PurePath(item.nodeid.partition("::")[0]).as_posix()
-        group = "the page" if file.startswith("tests/e2e/") else TOGETHER.get(file, file)
-        item.add_marker(pytest.mark.xdist_group(group))
+class Placing(LoadScopeScheduling):
+    """With several workers: the page is tested by one of them, and otherwise each file is."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "the page" if file.startswith("tests/e2e/") else TOGETHER.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Placing:
+    return Placing(config, log)
 
 
 @pytest.fixture
