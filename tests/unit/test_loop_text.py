@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infrastructure.loop.reader import CallReader, TextCall
@@ -60,6 +60,9 @@ def test_a_tagged_call_is_found_in_any_pieces(
     assert [(each.name, json.loads(each.arguments)) for each in calls] == [("look", arguments)]
 
 
+@example("\\0", [1], False)
+@example("\\", [1], False)
+@example("\U0001f600!", [15, 21], True)
 @given(st.text(), CUTS, st.booleans())
 def test_an_answer_in_json_is_the_same_text_in_any_pieces(
     text: str, cuts: list[int], escaped: bool

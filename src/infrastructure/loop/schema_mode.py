@@ -8,9 +8,13 @@ from typing import Any
 from infrastructure.loop.reader import TextCall
 
 _ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*"')
-# An escape that may go on: `\`, or `\u` with fewer than four digits, or half a surrogate pair.
-_OPEN_ESCAPE = re.compile(
-    r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?\\(?:u[0-9a-fA-F]{0,3})?\Z|\\u[dD][89abAB][0-9a-fA-F]{2}\Z"
+# Characters and escapes that are whole. What is left behind them may go on: `\`, `\u` with fewer
+# than four digits, or the first half of a surrogate pair.
+_WHOLE = re.compile(
+    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F]))*",
+    re.DOTALL,
 )
 _END = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _DEEP = 12
@@ -41,8 +45,9 @@ class SchemaReply:
         end = _END.match(self._text, self._from)
         raw = end[0] if end else ""
         fresh = raw[self._told :]
-        if (half := _OPEN_ESCAPE.search(fresh)) is not None:
-            fresh = fresh[: half.start()]
+        closed = end is not None and self._text[end.end() : end.end() + 1] == '"'
+        if not closed and (whole := _WHOLE.match(fresh)) is not None:
+            fresh = whole[0]
         self._told += len(fresh)
         return _unescaped(fresh)
 

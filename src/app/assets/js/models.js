@@ -52,6 +52,8 @@ function picked({ kind, value }) {
   if (state.chatId) {
     call('PATCH', `chats/${state.chatId}`, { [`${kind}_id`]: value }).catch((problem) => { if (!problem.offline) fail(problem); });
   }
+  // An offer under way was made before the pick, and would paint what was picked then.
+  offer();
   tell('picked');
   paint();
 }
