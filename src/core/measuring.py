@@ -89,6 +89,10 @@ class Measuring:
         words = self._sizes.words_for(tokens)
         took = await self._ask(self._text(words), max_tokens=2)
         count = took.input_tokens or self._sizes.tokens_of(words)
+        if took.input_tokens and took.input_tokens > self._sizes.template:
+            # A longer sample of words says better what they cost than the two small ones did.
+            template = self._sizes.template
+            self._sizes = Sizes((took.input_tokens - template) / words, template)
         read, pace = took.timings.get("prompt_n"), took.timings.get("prompt_per_second")
         # Less than that was read: a cache helped after all.
         if isinstance(read, int) and isinstance(pace, int | float) and read > count * 0.8 > 0:

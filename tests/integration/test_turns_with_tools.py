@@ -137,19 +137,31 @@ async def test_an_mcp_client_has_a_task_worked_on_and_looks_again(tmp_path: Path
     async with desk_with_tools(tmp_path) as (desk, studio):
         studio.plays(Say("I look.", calls=[ECHO]), Say("Ten o'clock."))
         async with Client(f"{desk.base_url}/mcp") as client:
+
+            async def called(tool: str, **asked: Any) -> dict[str, Any]:
+                result = await client.call_tool(tool, asked)
+                assert not result.is_error, result.content
+                told = result.structured_content
+                return dict(told.get("result", told))
+
             asked = {"mcp_name": "words", "task": "What time is it?", "wait_s": 0.0}
-            first = (await client.call_tool("autonomous_with_mcp", asked)).structured_content
-            first = first.get("result", first)
-            again = {"run_id": first["run_id"], "wait_s": 20.0}
-            run = (await client.call_tool("get_run", again)).structured_content
-            run = run.get("result", run)
+            run = await called("autonomous_with_mcp", **asked)
+            # `echo` says nothing of being read-only, and nobody beside the client can say yes.
+            while "waits_for_approval" not in run:
+                assert run["state"] == "running", run
+                run = await called("get_run", run_id=run["run_id"])
+            assert run["waits_for_approval"] == ["words.echo"]
+            (pending,) = (await desk.get(f"/api/v1/runs/{run['run_id']}")).json()["approvals"]
+            await desk.post(
+                f"/api/v1/runs/{run['run_id']}/approvals/{pending['call_id']}",
+                json={"decision": "approve"},
+            )
+            run = await called("get_run", run_id=run["run_id"], wait_s=60.0)
             wrong = await client.call_tool(
                 "autonomous_with_mcp", {"mcp_name": "word", "task": "Hi"}
             )
 
-        # `echo` says nothing of being read-only, and nobody is there to say yes.
-        assert run["state"] in ("running", "done")
-        if run["state"] == "running":
-            assert run["waits_for_approval"] == ["words.echo"]
+        assert (run["state"], run["output"]) == ("done", "Ten o'clock.")
+        assert run["steps"][0]["calls"][0]["preview"] == "It is ten o'clock."
         assert wrong.is_error
         assert "words" in wrong.content[0].text
