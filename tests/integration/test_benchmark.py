@@ -209,7 +209,7 @@ async def test_answers_teach_their_speed_and_it_outlives_a_restart(
         async with run_desk(tmp_path, lmstudio_url=engine.url) as desk:
             chat = await desk.chat()
             parameters = {"max_tokens": 60}
-            # On a busy machine a whole answer may come at once, which says nothing of speed.
+            # Seen on a busy machine: one answer taught no speed. Why is not known yet, so more are asked.
             for _ in range(5):
                 receipt = await desk.ask(chat, "Go on", model_id="slow", parameters=parameters)
                 await desk.events(receipt["job_id"])
