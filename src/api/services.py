@@ -35,7 +35,7 @@ from core.upkeep import Upkeep
 from core.watch import ProviderWatch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Everything behind the door."""
 
