@@ -40,6 +40,7 @@ def settings_view(settings: LoadSettingsView) -> dict[str, Any]:
     return {
         "model_id": settings.model_id,
         "options": settings.options.model_dump(),
+        "takes": settings.takes,
         "max_context_length": settings.max_context_length,
         "loaded": bool(settings.loaded),
         "loaded_context": contexts[0] if contexts else None,

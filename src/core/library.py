@@ -8,10 +8,10 @@ from core.errors import LoadUnproven, ModelInUse, ModelUnloaded, NotLoadable
 from core.jobs import Job, JobService
 from core.leases import Lease, Leases
 from core.load_jobs import LoadJobs, report_loaded, report_progress
-from core.load_settings import LoadSettings
+from core.load_settings import ALL_OPTIONS, LoadSettings
 from core.loads import Loads
 from core.models import Instance, Loaded, LoadOptions, ModelInfo
-from core.ports import ModelLoader, Provider
+from core.ports import ModelLoader, Provider, SparingLoader
 from core.registry import Registry
 
 
@@ -102,6 +102,13 @@ class ModelLibrary(Registry):
         for job in [self._jobs.get(job_id) for job_id in self._leases.jobs(model)]:
             await job.ended.wait()
 
+    def load_options(self, model: ModelInfo) -> frozenset[str]:
+        """Names of the options that a load of this model takes."""
+        provider: object = self._shelf(model.provider).provider
+        if not model.loadable or not isinstance(provider, ModelLoader):
+            return frozenset()
+        return provider.load_options if isinstance(provider, SparingLoader) else ALL_OPTIONS
+
     def require_loadable(self, model: ModelInfo) -> None:
         """Raises NotLoadable where the provider has no loading."""
         self._loader(model)
@@ -155,7 +162,7 @@ class ModelLibrary(Registry):
             report_loaded(job, model, now.instances[0], 0.0)
             return
         if self._settings is not None:
-            options = self._settings.over(model, options)
+            options = self._settings.over(model, options, takes=self.load_options(model))
         watch = self._loads.begin() if self._loads else None
         self._move(model, "loading")
         try:

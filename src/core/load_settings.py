@@ -8,6 +8,7 @@ from core.value import Value
 
 OptionLevel = Literal["remembered", "provider"]
 OPTIONS = tuple(LoadOptions.model_fields)
+ALL_OPTIONS = frozenset(OPTIONS)
 
 
 class OptionChoice(Value):
@@ -26,6 +27,8 @@ class LoadSettingsView(Value):
     """Full name."""
     options: LoadOptions
     """As remembered; None is left to the provider."""
+    takes: tuple[str, ...]
+    """Names of the options its provider takes for a load; the others mean nothing there."""
     choices: tuple[OptionChoice, ...]
     """The same, option by option, with the level that decides it."""
     max_context_length: int | None
@@ -47,12 +50,14 @@ class LoadSettings:
         """What is remembered for this model; all None if nothing is."""
         return self._kept.get(model.full_name, LoadOptions())
 
-    def over(self, model: ModelInfo, asked: LoadOptions) -> LoadOptions:
-        """What to load with: what was asked for now wins, then what is remembered."""
-        kept = self._kept.get(model.full_name)
-        if kept is None:
-            return asked
-        return kept.model_copy(update=asked.model_dump(exclude_none=True))
+    def over(self, model: ModelInfo, asked: LoadOptions, *, takes: frozenset[str]) -> LoadOptions:
+        """What to load with: what was asked for now wins, then what is remembered.
+
+        Of what is remembered only what the provider `takes`: a model's name can move to another
+        kind of server, and then an old setting would fail every load.
+        """
+        kept = self.of(model).model_dump(include=set(takes), exclude_none=True)
+        return LoadOptions(**kept).model_copy(update=asked.model_dump(exclude_none=True))
 
     def choices(self, model: ModelInfo) -> tuple[OptionChoice, ...]:
         """Every option of a load that asks for nothing special, with where its value comes from."""

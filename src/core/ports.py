@@ -69,6 +69,16 @@ class ModelLoader(Protocol):
 
 
 @runtime_checkable
+class SparingLoader(Protocol):
+    """A provider whose loads take only some of the LoadOptions; others take all."""
+
+    @property
+    def load_options(self) -> frozenset[str]:
+        """Names of those it takes."""
+        ...
+
+
+@runtime_checkable
 class MemoryEstimator(Protocol):
     """A provider that knows what a model needs before it is loaded."""
 

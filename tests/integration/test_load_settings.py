@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.desk import run_desk
-from tests.servers import ScriptedLMStudio
+from tests.router_server import ScriptedRouter
+from tests.servers import ScriptedLMStudio, ScriptedModel
 from tests.sockets import serve
 
 pytestmark = pytest.mark.anyio
@@ -91,3 +92,25 @@ async def test_bad_settings_are_refused_with_their_name(
     assert (answer.status_code, problem["code"]) == (status, code)
     named = next((name for name in wanted if name != "model_id"), QWEN)
     assert named in problem["detail"] + problem["hint"]
+
+
+async def test_only_what_a_server_takes_is_offered_remembered_and_used(tmp_path: Path) -> None:
+    studio = ScriptedLMStudio(models=[ScriptedModel("m")])
+    router = ScriptedRouter(events=None)
+    wanted = {"model_id": "box:m", "context_length": 2048}
+    async with serve(studio) as url:
+        providers = {"box": {"kind": "lmstudio", "base_url": url}}
+        async with run_desk(tmp_path, providers=providers) as desk:
+            kept = (await desk.put(URL, json=wanted)).json()
+            assert "context_length" in kept["takes"]
+    async with serve(router) as url:
+        providers = {"box": {"kind": "llamacpp", "base_url": url}}
+        async with run_desk(tmp_path, providers=providers) as desk:
+            assert (await desk.get(URL, params={"model_id": "box:m"})).json()["takes"] == []
+            refused = await desk.put(URL, json=wanted)
+            loaded = await desk.post(LOAD, json={"model_id": "box:m"})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_parameter")
+    assert refused.json()["detail"] == "box does not take context length for a load."
+    assert loaded.status_code == 200, loaded.text
+    assert router.state == "loaded"

@@ -40,7 +40,7 @@ async def plan_load(desk: Desk, asked: Annotated[PlanRequest, Query()]) -> SwapP
     model = await desk.library.resolve(asked.model_id)
     options = asked.options
     if asked.remembered:
-        options = desk.load_settings.over(model, options)
+        options = desk.load_settings.over(model, options, takes=desk.library.load_options(model))
     return await desk.planner.plan(model, options)
 
 

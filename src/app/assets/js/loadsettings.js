@@ -17,6 +17,7 @@ const FIELDS = [
 ];
 const PAUSE = 300;
 let dialog = null;
+let fields = FIELDS; // those the model's server takes
 let timer = 0;
 let asked = 0;
 
@@ -43,17 +44,19 @@ async function open() {
     if (before?.isConnected) before.focus();
   });
   dialog.showModal();
-  estimate(model);
+  if (fields.length) estimate(model);
 }
 
 function build(model, told) {
   const shut = () => dialog.close();
+  fields = FIELDS.filter((field) => told.takes.includes(field.name));
+  if (!fields.length) { nothing(model, shut); return; }
   dialog = document.body.appendChild(h('dialog', { class: 'sheet load-settings', 'aria-labelledby': 'load-settings-title' },
     h('form', { method: 'dialog', novalidate: true, onsubmit: (event) => { event.preventDefault(); save(model, false); } },
       h('div', { class: 'head' }, h('h2', { id: 'load-settings-title' }, `How ${model.name} is loaded`), iconButton('close', 'Close', shut)),
       h('p', { class: 'said' }, 'Remembered for this model, whoever loads it here. An empty field is left to its server.',
         told.loaded_context ? ` It is loaded with ${told.loaded_context.toLocaleString('en')} tokens of context now.` : ''),
-      h('div', { class: 'fields' }, FIELDS.map((field) => row(field, told))),
+      h('div', { class: 'fields' }, fields.map((field) => row(field, told))),
       h('p', { class: 'need', role: 'status' }),
       h('p', { class: 'wrong', role: 'alert', hidden: true }),
       h('div', { class: 'ends' },
@@ -63,6 +66,14 @@ function build(model, told) {
         h('button', { type: 'submit', class: 'button primary' }, 'Save')))));
   dialog.addEventListener('input', () => { paintLevels(); estimateSoon(model); });
   paintLevels();
+}
+
+// Some servers load every model with settings of their own.
+function nothing(model, shut) {
+  dialog = document.body.appendChild(h('dialog', { class: 'sheet load-settings', 'aria-labelledby': 'load-settings-title' },
+    h('div', { class: 'head' }, h('h2', { id: 'load-settings-title' }, `How ${model.name} is loaded`), iconButton('close', 'Close', shut)),
+    h('p', { class: 'said' }, `${model.full_name.split(':')[0]} loads its models with settings of its own: none can be chosen here.`),
+    h('div', { class: 'ends' }, h('button', { type: 'button', class: 'button', onclick: shut }, 'Close'))));
 }
 
 function row(field, told) {
@@ -79,7 +90,7 @@ function row(field, told) {
 }
 
 function paintLevels() {
-  for (const field of FIELDS) {
+  for (const field of fields) {
     const input = $(`[name=${field.name}]`, dialog);
     const level = input.parentElement.querySelector('.level');
     setText(level, input.value === '' ? "server's choice" : 'set for this model');
@@ -90,7 +101,7 @@ function paintLevels() {
 // The options as the API takes them; null with the sentence shown if one cannot be used.
 function read() {
   const options = {};
-  for (const field of FIELDS) {
+  for (const field of fields) {
     const input = $(`[name=${field.name}]`, dialog);
     if (!input.validity.valid) return { wrong: `${field.label}: between ${input.min} and ${Number(input.max).toLocaleString('en')}.`, input };
     if (input.value === '') options[field.name] = null;
@@ -129,7 +140,7 @@ function complain(wrong, input) {
 }
 
 function reset(model) {
-  for (const field of FIELDS) $(`[name=${field.name}]`, dialog).value = '';
+  for (const field of fields) $(`[name=${field.name}]`, dialog).value = '';
   paintLevels();
   estimate(model);
 }

@@ -1,5 +1,5 @@
 // The two dropdowns, the model's card, and its state with the progress of a load.
-import { autoCard, isAuto } from './auto.js';
+import { AUTO, autoCard, isAuto } from './auto.js';
 import { $, h, kept, seconds, setText } from './dom.js';
 import { call } from './http.js';
 import { cancelLoad, eject, load, settle, startLoading } from './loading.js';
@@ -38,6 +38,7 @@ function defaultModel() {
   const named = state.pulse?.default_model?.toLowerCase();
   const wished = named && state.models.find((model) => [model.full_name, model.full_name.slice(model.full_name.indexOf(':') + 1)].some((each) => each.toLowerCase() === named));
   if (wished) return wished.full_name;
+  if (kept.get('model') === AUTO) return AUTO;
   if (!state.pulse?.picks_loaded) return null; // models are left to the person
   const chat = state.models.filter((model) => model.kind === 'llm' && !model.stale);
   return (chat.find((model) => model.loaded) ?? chat.find((model) => model.full_name === kept.get('model')) ?? chat[0])?.full_name ?? null;

@@ -74,6 +74,10 @@ class LlamaServerProvider(SpeaksOpenAI):
     async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
         return await embed(self._server, model_id, texts, refuse=self._refusal)
 
+    @property
+    def load_options(self) -> frozenset[str]:
+        return frozenset()
+
     def load_model(self, model_id: str, options: LoadOptions) -> AsyncGenerator[LoadEvent]:
         """With the router's own progress. It takes no options: a BadParameter for any."""
         return self._loading.load(model_id, options)

@@ -29,6 +29,7 @@ LEAVE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 # What only the server's own environment decides.
 _SPECIAL = ("flash_attention", "kv_cache_type", "parallel")
+TAKEN = frozenset(LoadOptions.model_fields) - frozenset(_SPECIAL)
 
 
 class Loading:

@@ -14,7 +14,7 @@ from infrastructure.http import clean_base_url, usable_token
 from infrastructure.providers.health import HEALTH_SECONDS, Place, check_health
 from infrastructure.providers.ollama.catalog import Catalog
 from infrastructure.providers.ollama.chat import stream_chat
-from infrastructure.providers.ollama.loading import Loading
+from infrastructure.providers.ollama.loading import TAKEN, Loading
 from infrastructure.providers.ollama.pull import library_name, pull
 from infrastructure.providers.openai.embedding import EMBEDDING_SECONDS
 from infrastructure.providers.problems import reply_problem
@@ -100,6 +100,10 @@ class OllamaProvider:
             model if isinstance(model, str) else None,
             tokens if isinstance(tokens, int) else None,
         )
+
+    @property
+    def load_options(self) -> frozenset[str]:
+        return TAKEN
 
     def load_model(self, model_id: str, options: LoadOptions) -> AsyncGenerator[LoadEvent]:
         """Progress is an estimate: Ollama tells none. Another context loads the model anew."""
