@@ -164,6 +164,12 @@ class Settings(BaseSettings):
     allow_tool_commands: bool = Field(
         False, description="true lets the page and programs add tool servers that are commands"
     )
+    approval_minutes: float = Field(
+        5,
+        gt=0,
+        le=24 * 60,
+        description="how long a call of a tool waits for your yes before it counts as denied",
+    )
     token: SecretStr | None = Field(
         None, description=f"the password of this LM Desk, {TOKEN_LENGTH} characters or more"
     )

@@ -129,6 +129,7 @@ async def open_services(
             agents=agents,
             toolbox=tools,
             loop=PydanticLoop(),
+            wait_seconds=settings.approval_minutes * 60,
         )
         await runs.open()
         turns.runner = runs

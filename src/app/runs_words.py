@@ -127,7 +127,7 @@ def _decided(call: CallRecord) -> str:
             return "you said no"
         return "you changed its arguments" if call.asked_arguments is not None else "you said yes"
     if call.decided_by == "timeout":
-        return "nobody decided in time"
+        return "nobody answered in time"
     return "you allowed it for good" if call.decided_by == "remembered" else ""
 
 

@@ -187,7 +187,9 @@ class Approvals:
 
     async def _resolved(self, call_id: str, tool: Tool, decision: Decision | None) -> Verdict:
         if decision is None:
-            verdict = Verdict(False, "timeout", "Nobody decided about this call in time.")
+            verdict = Verdict(
+                False, "timeout", f"Nobody answered within {_long(self._wait_seconds)}."
+            )
         elif decision.decision == "approve":
             verdict = Verdict(True, "person", arguments=decision.arguments)
             await self._remember(tool, decision.remember)
@@ -209,6 +211,11 @@ class Approvals:
             self._in_this_run.add(tool.full_name)
         elif scope is not None:
             await self._allowed.add(tool, whole_server=scope == "server")
+
+
+def _long(seconds: float) -> str:
+    count, unit = (seconds, "second") if seconds < 60 else (seconds / 60, "minute")
+    return f"{count:.3g} {unit}{'' if count == 1 else 's'}"
 
 
 def arguments_hash(tool: Tool, arguments: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ async def test_nobody_who_decides_is_a_no(tmp_path: Path) -> None:
 
         assert bench.tools.calls == []
         assert (calls(info)[0].state, calls(info)[0].decided_by) == ("denied", "timeout")
-        assert "Nobody decided" in bench.upstream.last_result()
+        assert "Nobody answered within 0.05 seconds." in bench.upstream.last_result()
 
 
 async def test_what_only_reads_runs_while_a_write_waits(tmp_path: Path) -> None:

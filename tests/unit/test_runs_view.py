@@ -124,7 +124,7 @@ def test_a_server_that_says_nothing_of_its_tool_is_not_taken_for_harmless() -> N
         ({"state": "success", "seconds": 0.5, "decided_by": "mode"}, "ran", "0.50 s"),
         ({"state": "success", "decided_by": "person"}, "ran", "you said yes"),
         ({"state": "denied", "decided_by": "person"}, "not allowed", "you said no"),
-        ({"state": "denied", "decided_by": "timeout"}, "not allowed", "nobody decided in time"),
+        ({"state": "denied", "decided_by": "timeout"}, "not allowed", "nobody answered in time"),
         ({"state": "waiting"}, "waits for you", ""),
         ({"state": "invalid"}, "could not be called", ""),
     ],

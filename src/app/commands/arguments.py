@@ -20,6 +20,7 @@ BACK_END = (
     "hf_endpoint",
     "mcp_files",
     "allow_tool_commands",
+    "approval_minutes",
 )
 UPKEEP = ("on_start", "idle_unload_minutes", "keep_models_within", "pinned_models")
 DOOR = ("token_file", "public_url", "allowed_hosts", "log_level")
