@@ -215,7 +215,7 @@ class Approvals:
 
 def _long(seconds: float) -> str:
     count, unit = (seconds, "second") if seconds < 60 else (seconds / 60, "minute")
-    return f"{count:.3g} {unit}{'' if count == 1 else 's'}"
+    return f"{round(count, 2):g} {unit}{'' if count == 1 else 's'}"
 
 
 def arguments_hash(tool: Tool, arguments: Mapping[str, Any]) -> str:
