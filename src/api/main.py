@@ -12,6 +12,7 @@ from api.mcp_server.door import McpHouse
 from api.routers import (
     agents,
     chats,
+    comparisons,
     desk,
     doctor,
     downloads,
@@ -79,6 +80,7 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
         routing.router,
         recipes.router,
         runs.router,
+        comparisons.router,
         tool_servers.router,
         try_provider.router,
         settings_routes.router,

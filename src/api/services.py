@@ -11,6 +11,7 @@ from core.agent_book import AgentBook
 from core.agent_check import AgentChecker
 from core.agents import Agent
 from core.benchmarking import Benchmarks
+from core.comparisons_service import ComparisonService
 from core.configured import ProviderLook
 from core.downloads import Downloads
 from core.embeddings import EmbeddingService
@@ -65,6 +66,7 @@ class Services:
     tools: ToolServers
     runs: RunService
     recipes: RecipeService
+    comparisons: ComparisonService
 
 
 def _services(request: Request) -> Services:

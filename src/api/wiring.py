@@ -20,6 +20,8 @@ from api.starter import EngineWithStarter
 from core.agent_book import AgentBook
 from core.agent_check import AgentChecker
 from core.benchmarking import Benchmarks
+from core.comparisons_room import Room
+from core.comparisons_service import ComparisonService
 from core.builtin_agents import BUILTIN_AGENTS
 from core.configured import ProviderLook
 from core.diagnosis import Diagnosis, diagnosed
@@ -193,6 +195,15 @@ def open_probe(data_dir: Path) -> HardwareProbe:
 
 
 def starter_model(data_dir: Path) -> Path | None:
+            comparisons=ComparisonService(
+                store.comparisons,
+                store,
+                jobs,
+                turns,
+                library,
+                revisions,
+                Room(library, planner, swaps, load_settings),
+            ),
     """Where the starter model lies, None if it is not here yet."""
     return starter_path(data_dir)
 

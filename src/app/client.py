@@ -15,6 +15,7 @@ import httpx
 from httpx_sse import SSEError
 
 from app.agents_client import AgentCalls
+from app.comparisons_client import ComparisonCalls
 from app.connection import Connection, known
 from app.recipes_client import RecipeCalls
 from app.refusals import ServerUnreachable
@@ -45,7 +46,7 @@ PATIENT = httpx.Timeout(None, connect=3.0)
 RESUME_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
 
 
-class DeskClient(AgentCalls, RecipeCalls, RunCalls, ToolCalls, Connection):
+class DeskClient(AgentCalls, ComparisonCalls, RecipeCalls, RunCalls, ToolCalls, Connection):
     """Talks to the API. Close it when done."""
 
     # Models

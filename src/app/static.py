@@ -23,6 +23,7 @@ STYLES = (
     "flight",
     "routing",
     "recipes",
+    "compare",
     "loadsettings",
     "settings",
     "learned",

@@ -16,6 +16,7 @@ from pydantic import Field
 from app import wording
 from app.agents_ui import add_agents
 from app.client import DeskClient
+from app.compare_ui import add_comparisons
 from app.doctor_ui import add_doctor
 from app.downloads_ui import add_downloads
 from app.flight_ui import add_flights
@@ -93,6 +94,7 @@ def desk_routes(client: DeskClient) -> APIRouter:
     add_switching(router, client)
     add_routing(router, client)
     add_recipes(router, client)
+    add_comparisons(router, client)
     add_runs(router, client)
     add_load_settings(router, client)
     add_learned(router, client)

@@ -136,6 +136,8 @@ class Chat(Value):
     created_at: float
     updated_at: float
     deleted_at: float | None = None
+    comparison_id: str | None = None
+    """The comparison it is a column of; then no list of chats shows it."""
     running_job_id: str | None = None
     """The turn being written, if any."""
     snippet: str | None = None

@@ -21,7 +21,17 @@ from core.value import Value
 
 log = logging.getLogger(__name__)
 
-JobKind = Literal["turn", "request", "load", "unload", "download", "benchmark", "run", "recipe"]
+JobKind = Literal[
+    "turn",
+    "request",
+    "load",
+    "unload",
+    "download",
+    "benchmark",
+    "run",
+    "recipe",
+    "comparison",
+]
 JobState = Literal["running", "done", "failed", "stopped", "interrupted"]
 
 # How the ids of other programs' requests begin: what they stop is not a chat.

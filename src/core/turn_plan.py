@@ -95,7 +95,10 @@ class TurnPlanner:
 
     async def plan(self, chat_id: str, draft: TurnDraft) -> TurnPlan:
         """Raises what `TurnService.start` says. Nothing is written."""
-        chat = await self._store.chat(chat_id)
+        return await self.plan_in(await self._store.chat(chat_id), draft)
+
+    async def plan_in(self, chat: Chat, draft: TurnDraft) -> TurnPlan:
+        """The same for a chat that perhaps nobody has kept yet."""
         agent = self._agent(draft.agent_id or chat.agent_id)
         if draft.agent is not None:
             agent = Agent(id=agent.id, **dict(draft.agent))

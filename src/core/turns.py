@@ -11,7 +11,7 @@ from typing import Protocol
 from core.agents import Agent
 from core.answer import Answer
 from core.chain import Chain
-from core.chats import Message, ModelTruth, Problem
+from core.chats import Chat, Message, ModelTruth, Problem
 from core.errors import (
     DeskError,
     ModelCrashed,
@@ -92,6 +92,14 @@ class TurnService:
     async def aclose(self) -> None:
         """Give up looking whether stopped answers came to rest. The jobs have ended by now."""
         await self._proofs.aclose()
+
+    async def check(self, chat: Chat, draft: TurnDraft) -> TurnPlan:
+        """What would be asked of whom, in a chat that need not be kept yet.
+
+        Raises what `start` raises. Nothing is written.
+        """
+        check_content(draft)
+        return await self._planner.plan_in(chat, draft)
 
     async def start(self, chat_id: str, draft: TurnDraft) -> StartedTurn:
         """Check everything, keep the question, start answering.

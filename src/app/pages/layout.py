@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import DeskClient
+from app.pages.columns import compare_columns
 from app.pages.show import ChatView, model_choices
 from core.errors import DeskError
 
@@ -24,6 +25,17 @@ LATEX = [
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
+CHATBOT: dict[str, Any] = {
+    "show_label": False,
+    "container": False,
+    "height": "auto",
+    "autoscroll": False,
+    "layout": "bubble",
+    "feedback_options": None,
+    "buttons": [],
+    "sanitize_html": True,
+    "latex_delimiters": LATEX,
+}
 
 
 def desk_blocks(client: DeskClient) -> Any:
@@ -41,6 +53,7 @@ def desk_blocks(client: DeskClient) -> Any:
                 _part("inspector")
             with gr.Column(elem_id="status"):
                 _part("status")
+        compare_columns(client, wire=_wire, look=CHATBOT, quiet=QUIET)
         facts = _wire("facts")
         state = _wire("state")
         bridge = gr.HTML(
@@ -124,22 +137,11 @@ def _top_bar() -> tuple[Any, Any]:
 
 
 def _conversation() -> tuple[Any, Any]:
-    look: dict[str, Any] = {
-        "show_label": False,
-        "container": False,
-        "height": "auto",
-        "autoscroll": False,
-        "layout": "bubble",
-        "feedback_options": None,
-        "buttons": [],
-        "sanitize_html": True,
-        "latex_delimiters": LATEX,
-    }
     _part("notices")
     with gr.Column(elem_id="scroller"):
         _part("welcome")
-        history = gr.Chatbot([], label="Messages", elem_id="hist", **look)
-        live = gr.Chatbot([], label="Answer being written", elem_id="live", **look)
+        history = gr.Chatbot([], label="Messages", elem_id="hist", **CHATBOT)
+        live = gr.Chatbot([], label="Answer being written", elem_id="live", **CHATBOT)
         _part("phase")
     _part("composer")
     return history, live

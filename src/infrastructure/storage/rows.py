@@ -15,6 +15,11 @@ def chat_from(row: RowMapping, *, snippet: str | None = None) -> Chat:
     return Chat.model_validate({name: row[name] for name in _CHAT_COLUMNS} | {"snippet": snippet})
 
 
+def chat_columns(chat: Chat) -> dict[str, Any]:
+    """What the table keeps of a chat."""
+    return chat.model_dump(mode="json", exclude={"running_job_id", "snippet", "score"})
+
+
 def message_from(row: RowMapping, siblings: Sequence[str]) -> Message:
     """A message from a row with all its columns."""
     return Message.model_validate(

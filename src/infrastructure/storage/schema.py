@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0010"
+SCHEMA_VERSION: Final = "0011"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -36,6 +36,8 @@ chats = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("deleted_at", Float),
+    # No foreign key: a column that was kept is an ordinary chat, and says nothing here.
+    Column("comparison_id", String),
 )
 
 messages = Table(
@@ -184,4 +186,16 @@ recipes = Table(
     Column("seq", Integer, primary_key=True),
     Column("id", String, nullable=False, unique=True),
     Column("recipe", JSON, nullable=False),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    # All of it, as the core has it.
+    Column("record", JSON, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("deleted_at", Float),
 )

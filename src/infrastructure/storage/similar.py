@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from anyio import CancelScope, Lock
-from sqlalchemy import delete, func, literal, select
+from sqlalchemy import delete, func, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -82,6 +82,7 @@ class SqlMessageIndex:
                 messages.c.role.in_(("user", "assistant")),
                 func.trim(messages.c.content) != "",
                 chats.c.deleted_at.is_(None),
+                chats.c.comparison_id.is_(None),
                 ~done,
             )
             .order_by(messages.c.seq.desc())
@@ -140,8 +141,10 @@ class SqlMessageIndex:
         return sorted(ranked, key=lambda chat: -(chat.score or 0.0))
 
     async def _hidden(self) -> set[str]:
-        """Deleted chats that may come back."""
-        deleted = select(chats.c.id).where(chats.c.deleted_at.is_not(None))
+        """Deleted chats that may come back, and columns of comparisons."""
+        deleted = select(chats.c.id).where(
+            or_(chats.c.deleted_at.is_not(None), chats.c.comparison_id.is_not(None))
+        )
         with storage_faults():
             async with self._engine.connect() as connection:
                 return set((await connection.execute(deleted)).scalars())

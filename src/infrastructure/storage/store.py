@@ -15,15 +15,22 @@ from core.chats import Chat, ChatPage, Conversation, Message, MessageStatus
 from core.errors import ChatNotFound
 from infrastructure.storage import tree
 from infrastructure.storage.agents import SqlAgents
+from infrastructure.storage.comparisons import SqlComparisons
 from infrastructure.storage.faults import storage_faults
 from infrastructure.storage.flights import SqlFlights
 from infrastructure.storage.listing import IS_WRITING, RUNNING_JOB
 from infrastructure.storage.load_history import SqlLoadHistory
 from infrastructure.storage.load_settings import SqlLoadSettings
 from infrastructure.storage.recipes import SqlRecipes
-from infrastructure.storage.rows import chat_from, message_columns, storable, title_from
+from infrastructure.storage.rows import (
+    chat_columns,
+    chat_from,
+    message_columns,
+    storable,
+    title_from,
+)
 from infrastructure.storage.runs import SqlRuns
-from infrastructure.storage.schema import chats, messages
+from infrastructure.storage.schema import chats, comparisons, messages
 from infrastructure.storage.search import matching, snippets, words_of
 from infrastructure.storage.similar import SqlMessageIndex
 from infrastructure.storage.speeds import SqlSpeeds
@@ -56,6 +63,8 @@ class SqlChatStore:
         """Runs of agents, in the same file."""
         self.recipes = SqlRecipes(engine, self._lock)
         """Recipes, in the same file."""
+        self.comparisons = SqlComparisons(engine, self._lock, clock=clock)
+        """Comparisons, in the same file."""
         self.flights = SqlFlights(engine, self._lock)
         """How answers were made, in the same file."""
 
@@ -72,9 +81,8 @@ class SqlChatStore:
             created_at=now,
             updated_at=now,
         )
-        columns = chat.model_dump(mode="json", exclude={"running_job_id", "snippet", "score"})
         async with self._writing() as connection:
-            await connection.execute(insert(chats).values(columns))
+            await connection.execute(insert(chats).values(chat_columns(chat)))
         return chat
 
     async def chat(self, chat_id: str) -> Chat:
@@ -83,9 +91,13 @@ class SqlChatStore:
             return await _chat(connection, chat_id)
 
     async def list_chats(self, *, query: str = "", limit: int = 50, offset: int = 0) -> ChatPage:
-        """Newest first; each word of `query` is in the title or a message, the last as a prefix."""
+        """Newest first; each word of `query` is in the title or a message, the last as a prefix.
+
+        Columns of comparisons are in no list.
+        """
         words = words_of(query)
-        wanted = [chats.c.deleted_at.is_(None), *matching(words)]
+        shown = (chats.c.deleted_at.is_(None), chats.c.comparison_id.is_(None))
+        wanted = [*shown, *matching(words)]
         newest = (chats.c.updated_at.desc(), chats.c.seq.desc())
         page = (
             select(chats.c.seq, func.count().over().label("total"))
@@ -164,8 +176,9 @@ class SqlChatStore:
             return await _chat(connection, chat_id)
 
     async def purge_deleted(self, *, before: float) -> int:
-        """Remove chats deleted before this Unix time for good; how many."""
+        """Remove chats deleted before this Unix time for good, and comparisons; how many chats."""
         async with self._writing() as connection:
+            await connection.execute(delete(comparisons).where(comparisons.c.deleted_at < before))
             return _changed(
                 await connection.execute(delete(chats).where(chats.c.deleted_at < before))
             )

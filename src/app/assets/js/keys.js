@@ -2,6 +2,7 @@
 import { $, h, iconButton, isPhone, kept } from './dom.js';
 import { openAgents } from './agents.js';
 import { newChat } from './chats.js';
+import { openCompare } from './compare.js';
 import { focusBox, stop } from './composer.js';
 import { openLearned } from './learned.js';
 import { openRecipes } from './recipes.js';
@@ -20,6 +21,7 @@ const SHORTCUTS = [
   ['Alt L', 'What this machine learned'],
   ['Alt R', 'Runs'],
   ['Alt C', 'Recipes'],
+  ['Alt P', 'Compare'],
   ['Ctrl ,', 'Settings'],
   ['Ctrl B', 'Show or hide the chats'],
   ['F2', 'Rename the chat in the list that has the focus'],
@@ -56,6 +58,7 @@ function onKey(event) {
     [event.altKey && !command && event.code === 'KeyL', openLearned],
     [event.altKey && !command && event.code === 'KeyR', () => openRuns()],
     [event.altKey && !command && event.code === 'KeyC', openRecipes],
+    [event.altKey && !command && event.code === 'KeyP', () => openCompare()],
     [!typing && event.key === '?', showKeys],
     [!typing && event.key === '/', focusBox],
     [event.key === 'Escape', escape],

@@ -2,6 +2,7 @@
 import { startAgents } from './agents.js';
 import { startAuto } from './auto.js';
 import { startChats, reload } from './chats.js';
+import { startCompare } from './compare.js';
 import { startComposer } from './composer.js';
 import { linkedChat, show, startConversation } from './conversation.js';
 import { startDoctor } from './doctor.js';
@@ -48,3 +49,4 @@ state.chatId = undefined; // so that the first one shown counts as another
 show(linkedChat(), { push: false });
 reload();
 startPulse();
+startCompare();

@@ -107,7 +107,7 @@ function versions(facts) {
     iconButton('after', 'Next version', turn(1), { disabled: at === facts.siblings.length - 1 }));
 }
 
-async function copy(button, text) {
+export async function copy(button, text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {

@@ -33,7 +33,7 @@ function onJobs() {
   for (const [key, close] of told) if (!keys.has(key)) { close(); told.delete(key); }
   for (const job of waiting) {
     const key = keyOf(job);
-    const seen = (job.chat_id && job.chat_id === state.chatId) || shown?.id === job.id;
+    const seen = (job.chat_id && (job.chat_id === state.chatId || state.compared?.has(job.chat_id))) || shown?.id === job.id;
     if (seen) { told.get(key)?.(); told.set(key, () => {}); continue; }
     if (told.has(key)) continue;
     told.set(key, toast(`${job.waits_for} waits for you.`, { lasting: 0, kind: 'asks', action: { label: 'Show', act: () => (job.kind === 'turn' && job.chat_id ? show(job.chat_id) : openRuns(job.id)) } }));

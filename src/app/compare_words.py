@@ -1,0 +1,154 @@
+"""Comparisons in words: what each column does, its figures, and whether they can be compared."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from app import wording
+from core.chats import TurnStats
+from core.comparisons import Column, ColumnNow, ComparisonInfo, Round
+
+STATES = {
+    "writing": "Answering",
+    "done": "Done",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "interrupted": "Interrupted",
+    "gone": "Its chat was deleted",
+}
+
+
+class Row(NamedTuple):
+    """A line of the figures."""
+
+    label: str
+    words: Callable[[TurnStats], str | None]
+    value: Callable[[TurnStats], float | None]
+    """What is best is the largest of these; None where no value is better than another."""
+
+
+ROWS = (
+    Row("Speed", lambda s: _speed(s.tokens_per_second), lambda s: s.tokens_per_second),
+    Row(
+        "First token",
+        lambda s: _seconds(s.time_to_first_token_seconds),
+        lambda s: _less(s.time_to_first_token_seconds),
+    ),
+    Row("Tokens", lambda s: _tokens(s), lambda s: None),
+    Row("Load", lambda s: _seconds(s.load_time_seconds) or "in memory", lambda s: None),
+)
+
+
+def name_of(column: Column, now: ColumnNow) -> str:
+    """The model of a column, as short as it goes."""
+    if now.model is not None:
+        return wording.answered_by(now.model)
+    if column.model_id is None:
+        return "Usual model"
+    if column.model_id == "auto":
+        return "Auto"
+    return wording.short_model(column.model_id.partition(":")[2] or column.model_id)
+
+
+def names(info: ComparisonInfo) -> dict[int, str]:
+    """Of every column; those of one name are told apart by their place."""
+    told = {
+        now.column: name_of(column, now) for column, now in zip(info.columns, info.now, strict=True)
+    }
+    every = list(told.values())
+    return {
+        number: name if every.count(name) == 1 else f"{name} ({number})"
+        for number, name in told.items()
+    }
+
+
+def state(now: ColumnNow, named: dict[int, str]) -> str:
+    """What the column does, or how its answer ended."""
+    if now.state != "waiting":
+        return STATES[now.state]
+    before = [named[number] for number in now.waits_for]
+    return f"Waits for {joined(before)}" if before else "Waits its turn"
+
+
+def joined(parts: list[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def room(now: ColumnNow) -> str:
+    """Who made room for it; empty where nobody had to."""
+    if not now.made_room:
+        return ""
+    verb = "was" if len(now.made_room) == 1 else "were"
+    return f"{joined(list(now.made_room))} {verb} taken out of memory for it."
+
+
+def comparable(info: ComparisonInfo) -> bool:
+    """Whether every answer on show was measured with no other column beside it."""
+    rounds = [info.rounds[now.round] for now in info.now if now.round < len(info.rounds)]
+    return all(each.order == "one_by_one" or len(each.parts) == 1 for each in rounds)
+
+
+def note(info: ComparisonInfo, named: dict[int, str]) -> str:
+    """In which order the figures were measured."""
+    shown = {now.round for now in info.now}
+    if len(shown) > 1:
+        words = "These answers were measured in different rounds"
+        beside = "" if comparable(info) else ", some of them beside others"
+        return f"{words}{beside}."
+    if not info.rounds:
+        return ""
+    measured = info.rounds[shown.pop()]
+    if len(measured.parts) == 1:
+        return ""
+    return _order(measured, named)
+
+
+def _order(measured: Round, named: dict[int, str]) -> str:
+    if measured.order == "one_by_one":
+        turns = ", then ".join(named[part.column] for part in measured.parts)
+        return f"Measured one by one: {turns}."
+    return (
+        "Measured at the same time. Models on one machine slow each other down,"
+        " so these times cannot be compared."
+    )
+
+
+def figures(info: ComparisonInfo, now: ColumnNow) -> list[dict[str, Any]]:
+    """The lines under a column, the same ones in each; the best value of a line is marked."""
+    lines = []
+    for row in ROWS:
+        mine = now.stats
+        words = row.words(mine) if mine is not None else None
+        value = row.value(mine) if mine is not None else None
+        best = value is not None and comparable(info) and value >= _best(info, row)
+        lines.append({"label": row.label, "words": words or "–", "best": best})
+    return lines
+
+
+def _best(info: ComparisonInfo, row: Row) -> float:
+    """The largest value of the line; out of reach where there is nothing to compare it with."""
+    values = [
+        value
+        for now in info.now
+        if now.state == "done" and now.stats and (value := row.value(now.stats)) is not None
+    ]
+    return max(values) if len(values) > 1 else float("inf")
+
+
+def _speed(rate: float | None) -> str | None:
+    return None if rate is None else f"{wording.speed(rate)} tok/s"
+
+
+def _seconds(count: float | None) -> str | None:
+    return None if count is None else wording.duration(count)
+
+
+def _less(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _tokens(stats: TurnStats) -> str | None:
+    if stats.output_tokens is None:
+        return None
+    read = "" if stats.input_tokens is None else f"{wording.DOT}{stats.input_tokens:,} read"
+    return f"{stats.output_tokens:,}{read}"

@@ -1,0 +1,41 @@
+"""From a comparison's columns to chats and the turns in them."""
+
+import uuid
+
+from core.chat import Parameters
+from core.chats import Chat
+from core.comparisons import Column, ColumnDraft, Comparison
+from core.turn_plan import TurnDraft
+
+
+def new_chat(column: ColumnDraft, comparison_id: str, now: float) -> Chat:
+    """A chat for the column, which nobody has kept yet."""
+    return Chat(
+        id=uuid.uuid4().hex,
+        title="",
+        agent_id=column.agent_id,
+        model_id=column.model_id,
+        parameters=column.parameters or Parameters(),
+        created_at=now,
+        updated_at=now,
+        comparison_id=comparison_id,
+    )
+
+
+def first_turn(content: str, column: ColumnDraft) -> TurnDraft:
+    """The first question, as it is put to a column."""
+    return TurnDraft(content=content, agent_id=column.agent_id, model_id=column.model_id)
+
+
+def turn_of(comparison: Comparison, column: Column, content: str | None) -> TurnDraft:
+    """What is asked in this column's chat: this, or its last question once more."""
+    who = {"agent_id": column.agent_id, "model_id": column.model_id}
+    if content is not None:
+        return TurnDraft(content=content, **who)
+    found = comparison.last_part(column.number)
+    if found is None:
+        return TurnDraft(content=comparison.rounds[-1].content if comparison.rounds else "", **who)
+    place, part = found
+    if part.user_message_id is None:  # it never got that far
+        return TurnDraft(content=comparison.rounds[place].content, **who)
+    return TurnDraft(parent_id=part.user_message_id, **who)
