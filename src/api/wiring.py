@@ -20,9 +20,9 @@ from api.starter import EngineWithStarter
 from core.agent_book import AgentBook
 from core.agent_check import AgentChecker
 from core.benchmarking import Benchmarks
+from core.builtin_agents import BUILTIN_AGENTS
 from core.comparisons_room import Room
 from core.comparisons_service import ComparisonService
-from core.builtin_agents import BUILTIN_AGENTS
 from core.configured import ProviderLook
 from core.diagnosis import Diagnosis, diagnosed
 from core.downloads import Downloads
@@ -186,15 +186,6 @@ async def open_services(
             tools=tools,
             runs=runs,
             recipes=RecipeService(store.recipes, store, jobs, turns),
-        )
-
-
-def open_probe(data_dir: Path) -> HardwareProbe:
-    """The reader of this machine; close it."""
-    return MachineProbe(data_dir)
-
-
-def starter_model(data_dir: Path) -> Path | None:
             comparisons=ComparisonService(
                 store.comparisons,
                 store,
@@ -204,6 +195,15 @@ def starter_model(data_dir: Path) -> Path | None:
                 revisions,
                 Room(library, planner, swaps, load_settings),
             ),
+        )
+
+
+def open_probe(data_dir: Path) -> HardwareProbe:
+    """The reader of this machine; close it."""
+    return MachineProbe(data_dir)
+
+
+def starter_model(data_dir: Path) -> Path | None:
     """Where the starter model lies, None if it is not here yet."""
     return starter_path(data_dir)
 
