@@ -21,6 +21,8 @@ from core.runs import RunInfo
 
 # Seconds; a shorter answer came in one piece, and says nothing about speed.
 SHORTEST_SPAN = 0.05
+# What comes so soon behind the first token was written before we read it, as on a busy machine.
+ONE_PIECE = 0.005
 
 
 class Answer:
@@ -42,6 +44,8 @@ class Answer:
         self._thought_at: float | None = None
         self._thought_seconds: float | None = None
         self._deltas = 0
+        self._first_piece = 0
+        self._first_piece_at = 0.0
         self._reading = False
         self._end: Answered | None = None
         self._load_seconds: float | None = None
@@ -164,6 +168,8 @@ class Answer:
             self._thought_seconds = now - self._thought_at
         if self._first_at is None:
             self._first_at = now
+        if now - self._first_at < ONE_PIECE:
+            self._first_piece, self._first_piece_at = self._deltas, now
         if self._reading:
             self._reading = False
             job.emit("prompt_processing.end")
@@ -189,18 +195,23 @@ class Answer:
         )
 
     def _rate(self, output: int) -> float | None:
-        """Tokens a second after the first one, as it is reckoned everywhere."""
-        if self._first_at is None or self._last_at is None or output < 2:
+        """Tokens a second after the first ones, as it is reckoned everywhere."""
+        if self._last_at is None or output < 2:
             return None
-        seconds = self._last_at - self._first_at
+        seconds = self._last_at - self._first_piece_at
         if seconds < SHORTEST_SPAN:
             return self._own_rate()
-        return round((output - 1) / seconds, 2)
+        return round(output * (1 - self._first_piece / self._deltas) / seconds, 2)
 
     def _own_rate(self) -> float | None:
         """What the server says of its speed; for answers that arrive in one piece."""
-        rate = (self.timings or {}).get("predicted_per_second")
-        return round(float(rate), 2) if isinstance(rate, int | float) else None
+        said = (self._end.raw_stats or {}) if self._end else {}
+        named = (("timings", "predicted_per_second"), ("stats", "tokens_per_second"))
+        rates = (
+            said[block].get(name) for block, name in named if isinstance(said.get(block), dict)
+        )
+        rate = next((each for each in rates if isinstance(each, int | float) and each > 0), None)
+        return round(float(rate), 2) if rate is not None else None
 
 
 def _joined(pieces: list[str]) -> str:
