@@ -96,6 +96,8 @@ def shoot(browser: Browser, desk: Desk, name: str, scheme: str, width: int, heig
     page.screenshot(path=IMAGES / f"runs-asks-{name}.png")
     form.get_by_role("button", name="Approve", exact=True).click()
     expect(page.locator(".run-fold")).to_contain_text("2 tool calls")
+    if phone:
+        page.locator("#more").click()
     page.get_by_role("button", name=re.compile("^Runs")).click()
     dialog = page.get_by_role("dialog", name="Runs", exact=True)
     if phone:

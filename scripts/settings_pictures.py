@@ -76,6 +76,8 @@ def shoot(browser: Browser, desk: Desk, name: str, scheme: str, width: int, heig
     page.set_default_timeout(PATIENCE_MS)
     page.goto(desk.url)
     expect(page.get_by_role("combobox", name="Model", exact=True)).not_to_have_value("")
+    if phone:
+        page.locator("#more").click()
     page.get_by_role("button", name="Settings", exact=True).click()
     sheet = page.get_by_role("dialog", name="Settings")
     expect(sheet).to_contain_text("is ready with 2 models")

@@ -63,10 +63,17 @@ async def serve(app: Asgi, *, port: int = 0) -> AsyncGenerator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = server.force_exit = True
-            # Like a process that ends: what is open breaks off.
-            for connection in list(server.server_state.connections):
-                connection.transport.abort()
+            _break_off(server)
             await running
+            # Somebody may have come in before the door was shut.
+            _break_off(server)
+            await until(lambda: not server.server_state.connections)
+
+
+def _break_off(server: uvicorn.Server) -> None:
+    """Like a process that ends: what is open breaks off."""
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
 
 
 def pages(routes: dict[str, tuple[int, str, bytes]], *, other: tuple[int, str, bytes]) -> Asgi:

@@ -9,6 +9,11 @@ from core.tools import ApprovalMode
 from core.value import Value
 
 Ability = Literal["vision", "tools", "reasoning"]
+PlanMode = Literal[
+    "auto",  # where the model is likely to make good use of it
+    "on",
+    "off",
+]
 
 
 class AgentTool(Value):
@@ -52,6 +57,8 @@ class AgentDraft(Value):
     """First messages for an empty chat."""
     tools: tuple[AgentTool, ...] = Field(default=(), max_length=100)
     limits: AgentLimits = AgentLimits()
+    plan: PlanMode = "auto"
+    """Whether it may keep a running plan while it works with tools."""
     strict: bool = True
     """An answer from another model than the one asked for is a failure."""
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from core.agents import AgentLimits
+from core.agents import AgentLimits, PlanMode
 from core.chats import Problem
 from core.jobs import JobState
 from core.tools import ApprovalMode
@@ -27,6 +27,7 @@ CallState = Literal[
     "invalid",  # no such tool, or arguments that are no JSON
     "stopped",  # the run ended first
 ]
+PlanState = Literal["open", "in_progress", "done", "dropped"]
 RememberFor = Literal[
     "run",  # this tool, until the run ends
     "tool",  # this tool as it is now, in every run
@@ -51,6 +52,8 @@ class RunDraft(Value):
     approve: ApprovalMode | None = None
     """None: as the agent says of each tool, or `read-only`. Of two modes the stricter one counts."""
     tools: ToolMode = "auto"
+    plan: PlanMode | None = None
+    """Whether the model may keep a running plan. None: as the agent says."""
     chat_id: str | None = None
 
 
@@ -73,16 +76,41 @@ class CallRecord(Value):
     images: int = 0
     cut: bool = False
     """The model got only the beginning."""
+    began_at: float | None = None
+    """Unix seconds of the call itself; None before it runs."""
+    doing: str = ""
+    """What its server says while it runs."""
     seconds: float | None = None
     """Of the call itself, without the wait for a person."""
     decided_by: str | None = None
     """`person`, `timeout`, `remembered` or `mode`: who let it run or kept it from running."""
 
 
+class PlanItem(Value):
+    """One thing of a running plan."""
+
+    text: str
+    state: PlanState = "open"
+
+
+class PlanNote(Value):
+    """What a step did to the running plan."""
+
+    done: int = 0
+    count: int = 0
+    """Of its items; without those that were dropped."""
+    problem: str = ""
+    """Why it is as it was; empty where it was taken."""
+
+
 class RunStep(Value):
     """One request to the model, and the calls that came of it."""
 
     number: int
+    summary: bool = False
+    """The last word of a run that came to its limit: asked for without tools."""
+    plan: PlanNote | None = None
+    """Set where it wrote its plan anew."""
     why: str = ""
     """What it wrote before its calls; in the last step, the answer."""
     reasoning: str = ""
@@ -174,6 +202,8 @@ class RunInfo(Value):
     created_at: float
     ended_at: float | None = None
     output: str = ""
+    plan: tuple[PlanItem, ...] = ()
+    """What the model said it will do and how far it is, as it said so last."""
     steps: tuple[RunStep, ...] = ()
     usage: RunUsage = RunUsage()
     approvals: tuple[Approval, ...] = ()

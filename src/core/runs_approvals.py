@@ -174,7 +174,6 @@ class Approvals:
         self._record.approvals[call_id] = approval
         self._record.change_call(call_id, state="waiting")
         self._job.emit("approval.requested", **approval.model_dump(mode="json"))
-        self._record.say_where()
         decision: Decision | None = None
         try:
             with suppress(TimeoutError):

@@ -54,7 +54,11 @@ class Calls:
         verdict = await self._approvals.verdict(call_id, tool, arguments)
         if not verdict.allowed:
             return self._denied(call_id, verdict)
-        changes: dict[str, Any] = {"state": "running", "decided_by": verdict.by}
+        changes: dict[str, Any] = {
+            "state": "running",
+            "decided_by": verdict.by,
+            "began_at": time.time(),
+        }
         if verdict.arguments is not None:
             changes |= {
                 "asked_arguments": dict(arguments),
@@ -62,7 +66,6 @@ class Calls:
             }
             arguments = clean(dict(verdict.arguments))
         self._record.change_call(call_id, **changes)
-        self._record.say_where()
         outcome = await self._run(call_id, tool, arguments)
         if verdict.arguments is None:
             return outcome

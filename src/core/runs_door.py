@@ -17,6 +17,8 @@ from core.runs_errors import ModelChangedDuringExecution, RunOver
 from core.runs_record import RunRecord
 
 CHAT = "/v1/chat/completions"
+# A run that came to a limit may use so many more for its last word.
+SUMMARY_TOKENS = 1024
 # Remote providers answer with the dated name of what an alias stands for.
 _DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})")
 
@@ -67,17 +69,20 @@ class ModelDoor:
             )
 
     @asynccontextmanager
-    async def ask(self, body: Mapping[str, Any]) -> AsyncGenerator[RawAnswer]:
-        """Send a chat completion to the leased instance, when it is our turn."""
+    async def ask(self, body: Mapping[str, Any], *, last: bool) -> AsyncGenerator[RawAnswer]:
+        """Send a chat completion to the leased instance, when it is our turn.
+
+        `last`: for the last word of a run whose limit is reached.
+        """
         lease = self._lease
-        left = self._limits.tokens - self._record.usage.tokens
+        left = SUMMARY_TOKENS if last else self._limits.tokens - self._record.usage.tokens
         asked = body.get("max_tokens")
         wanted = {
             **body,
             "model": lease.instance.id,
             "max_tokens": min(asked, left) if isinstance(asked, int) else left,
         }
-        if asked is None and not self._bounded(left):
+        if asked is None and not last and not self._bounded(left):
             del wanted["max_tokens"]
         provider = self._library.provider(lease.model.provider)
         if not isinstance(provider, Forwarder):

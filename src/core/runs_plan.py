@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.agents import Agent, AgentLimits, AgentTool
+from core.agents import Agent, AgentLimits, AgentTool, PlanMode
 from core.errors import (
     AgentNotFound,
     BadParameter,
@@ -44,6 +44,11 @@ class RunPlan(NamedTuple):
     modes: Mapping[str, ApprovalMode]
     """By a tool's full name."""
     limits: AgentLimits
+
+    @property
+    def plan_mode(self) -> PlanMode:
+        """Whether the model may keep a running plan: as this run says, else as its agent does."""
+        return self.draft.plan or (self.agent.plan if self.agent else "auto")
 
     def mode_of(self, tool: Tool) -> ApprovalMode:
         return self.modes.get(tool.full_name, "ask")

@@ -1,6 +1,6 @@
 """What runs need of the outside world, and what they offer to the loop."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,8 @@ class LoopSpec(NamedTuple):
     vision: bool
     """Whether the model can be shown pictures."""
     context_length: int | None
+    plan: bool
+    """Whether the model has the tool of the running plan."""
 
 
 class Outcome(NamedTuple):
@@ -46,6 +48,11 @@ class LoopHost(Protocol):
     @property
     def attempts(self) -> int:
         """How often a request is repeated that failed before its first word."""
+        ...
+
+    @property
+    def offers_plan(self) -> bool:
+        """Whether the next request tells the model of the running plan's tool."""
         ...
 
     def ask(self, body: Mapping[str, Any]) -> AbstractAsyncContextManager[RawAnswer]:
@@ -83,6 +90,17 @@ class LoopHost(Protocol):
         ...
 
     def notice(self, code: str, message: str) -> None: ...
+    def planned(self, arguments: object) -> str:
+        """The model wrote its plan anew; what it is told. Whatever it sent, the run goes on."""
+        ...
+
+    def last_question(self) -> str | None:
+        """The loop ended early: what the model is asked once more, without tools, for a last word.
+
+        None where it ended for another reason than a limit amid its work. Then nothing is asked.
+        """
+        ...
+
     async def call(self, call_id: str, tool: Tool, arguments: Mapping[str, Any]) -> Outcome:
         """Run a call, once it may run. Raises RunOver."""
         ...
@@ -100,7 +118,7 @@ class AgentLoop(Protocol):
     """Asks the model and runs its calls, until it answers without any."""
 
     async def run(self, spec: LoopSpec, host: LoopHost) -> str:
-        """The answer. Raises what the host raised, or LoopFailed."""
+        """The answer; empty where the host's `last_question` was asked. Raises what the host raised, or LoopFailed."""
         ...
 
 
@@ -130,7 +148,17 @@ class RunStore(Protocol):
         ...
 
     async def delete_run(self, run_id: str) -> None:
-        """With everything that belongs to it. Raises RunNotFound."""
+        """Hide it; `restore_run` brings it back until `purge_runs`. Raises RunNotFound."""
+        ...
+
+    async def restore_run(self, run_id: str) -> RunInfo:
+        """The run, no longer deleted. Raises RunNotFound once it is gone for good."""
+        ...
+
+    async def purge_runs(self, *, before: float | None, spared: Collection[str]) -> int:
+        """Remove for good, with all that belongs to them, runs that are deleted (but those that are
+        `spared`), whose chat is gone, or that began before this Unix time outside of chats; how many.
+        """
         ...
 
     async def interrupt_runs(self, *, reason: str) -> int:

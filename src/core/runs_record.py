@@ -1,16 +1,19 @@
 """RunRecord: what a run has done so far, and the events that tell of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.chats import Problem
 from core.jobs import Job, JobState
-from core.runs import Approval, CallRecord, RunInfo, RunStep, RunUsage
+from core.running_plan import counted
+from core.runs import Approval, CallRecord, PlanItem, PlanNote, RunInfo, RunStep, RunUsage
 from core.tools import ToolResult
 
 # Of a result so much is shown in the timeline; the whole of it is one click away.
 PREVIEW_CHARS = 1000
+# Of what a server says meanwhile.
+DOING_CHARS = 200
 # Of text and thinking each step keeps so much in the record; the events have all of it.
 KEPT_CHARS = 200_000
 OPEN = ("proposed", "waiting", "running")
@@ -19,8 +22,10 @@ OPEN = ("proposed", "waiting", "running")
 class _Step:
     """One step while it is made."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, summary: bool) -> None:
         self.number = number
+        self.summary = summary
+        self.plan: PlanNote | None = None
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.calls: dict[str, CallRecord] = {}
@@ -34,6 +39,8 @@ class _Step:
         spent = time.monotonic() - self.began if self.seconds is None else self.seconds
         return RunStep(
             number=self.number,
+            summary=self.summary,
+            plan=self.plan,
             why="".join(self.text)[:KEPT_CHARS],
             reasoning="".join(self.reasoning)[:KEPT_CHARS],
             calls=tuple(self.calls.values()),
@@ -51,6 +58,7 @@ class RunRecord:
         self._info = info
         self._steps: list[_Step] = []
         self._began = time.monotonic()
+        self._over_at: float | None = None
         self._tool_calls = 0
         self._deltas = 0
         self.approvals: dict[str, Approval] = {}
@@ -59,12 +67,11 @@ class RunRecord:
     @property
     def info(self) -> RunInfo:
         """As it is now."""
+        spent = (self._over_at or time.monotonic()) - self._began
         return self._info.model_copy(
             update={
                 "steps": tuple(step.done() for step in self._steps),
-                "usage": self.usage.model_copy(
-                    update={"seconds": round(time.monotonic() - self._began, 3)}
-                ),
+                "usage": self.usage.model_copy(update={"seconds": round(spent, 3)}),
                 "approvals": tuple(self.approvals.values()),
             }
         )
@@ -79,13 +86,15 @@ class RunRecord:
 
     # -- one request -----------------------------------------------------------------------------
 
-    def begin_step(self) -> None:
+    def begin_step(self, *, summary: bool = False) -> None:
+        """A request begins; `summary`: the last one, for a last word."""
         self.end_request()
-        step = _Step(len(self._steps) + 1)
+        step = _Step(len(self._steps) + 1, summary=summary)
         self._steps.append(step)
         self._deltas = 0
         self.usage = self.usage.model_copy(update={"requests": step.number})
-        self._job.emit("step.start", step=step.number)
+        more = {"summary": True} if summary else {}
+        self._job.emit("step.start", step=step.number, **more)
         self._job.enter("reading", stage=f"step {step.number}")
 
     def text(self, content: str) -> None:
@@ -129,6 +138,29 @@ class RunRecord:
             if step.output_tokens is None and self._deltas:
                 self.used(None, None)
 
+    # -- the plan --------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> tuple[PlanItem, ...]:
+        """As it is now."""
+        return self._info.plan
+
+    def planned(self, items: Sequence[PlanItem]) -> None:
+        """The model wrote its plan anew."""
+        done, count = counted(items)
+        self.change(plan=tuple(items))
+        step = self._steps[-1]
+        step.plan = PlanNote(done=done, count=count)
+        told = [item.model_dump(mode="json") for item in items]
+        self._job.emit("plan.updated", step=step.number, items=told, done=done, count=count)
+
+    def plan_refused(self, message: str) -> None:
+        """It wrote one that cannot be taken."""
+        done, count = counted(self.plan)
+        step = self._steps[-1]
+        step.plan = PlanNote(done=done, count=count, problem=message)
+        self._job.emit("plan.refused", step=step.number, message=message)
+
     # -- calls -----------------------------------------------------------------------------------
 
     def proposed(self, call_id: str, server: str, tool: str) -> None:
@@ -162,22 +194,19 @@ class RunRecord:
         step = self._find(call_id)
         assert step is not None
         step.calls[call_id] = call = step.calls[call_id].model_copy(update=changes)
-        asked = next(iter(self.approvals.values()), None)
-        if asked is not None:  # a person is waited for, whatever else runs meanwhile
-            self._job.enter("queued", stage=f"waiting for you: {asked.server}.{asked.tool}")
-        elif call.state == "running":
-            self._job.enter("tools", stage=f"{call.server}.{call.tool}")
+        self._say_where()
         return call
 
-    def say_where(self) -> None:
-        """For lists and late comers: what is waited for now, the person first."""
-        if waiting := list(self.approvals.values()):
-            one = waiting[0]
-            self._job.enter("queued", stage=f"waiting for you: {one.server}.{one.tool}")
+    def _say_where(self) -> None:
+        """For lists and late comers: a person is waited for, whatever else runs meanwhile."""
+        asked = next(iter(self.approvals.values()), None)
+        if asked is not None:
+            self._job.enter("queued", stage=f"waiting for you: {asked.server}.{asked.tool}")
             return
-        calls = [call for call in self._steps[-1].calls.values() if call.state == "running"]
-        if calls:
-            self._job.enter("queued", stage=f"{calls[0].server}.{calls[0].tool} is running")
+        calls = (call for step in reversed(self._steps) for call in step.calls.values())
+        running = next((call for call in calls if call.state == "running"), None)
+        if running is not None:
+            self._job.enter("tools", stage=f"{running.server}.{running.tool}")
 
     def finished(
         self, call_id: str, result: ToolResult, *, seconds: float, cut: bool
@@ -197,6 +226,9 @@ class RunRecord:
 
     def call_progress(self, call_id: str, done: float, total: float | None, message: str) -> None:
         """The server says how far it is."""
+        share = f"{done / total:.0%}" if total and 0 <= done <= total else ""
+        words = ", ".join(filter(None, (message.strip()[:DOING_CHARS], share)))
+        self.change_call(call_id, doing=words)
         self._job.emit(
             "tool_call.progress", call_id=call_id, progress=done, total=total, message=message
         )
@@ -214,6 +246,7 @@ class RunRecord:
     ) -> None:
         """Nothing more will come."""
         self.end_request()
+        self._over_at = time.monotonic()
         self.approvals.clear()
         for step in self._steps:
             for call in step.calls.values():
@@ -222,6 +255,14 @@ class RunRecord:
         if not output and state != "failed":
             output = self.last_words
         self.change(state=state, reason=reason, error=problem, output=output, ended_at=time.time())
+
+    @property
+    def amid_work(self) -> bool:
+        """Whether tools were used, and what came last is no answer."""
+        if not any(step.calls for step in self._steps):
+            return False
+        last = self._steps[-1]
+        return bool(last.calls) or last.plan is not None or not "".join(last.text).strip()
 
     @property
     def last_words(self) -> str:

@@ -5,15 +5,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
 
 from core.agents import Agent
-from core.chat import Parameters
 from core.chats import Problem
 from core.errors import DeskError, JobNotFound, StorageError
 from core.eventlog import Event
-from core.families import has_vision
-from core.instructions import filled
 from core.jobs import Job, JobService, JobState
 from core.leases import Lease
 from core.library import ModelLibrary
@@ -31,9 +27,10 @@ from core.runs_errors import (
     TooManyRuns,
 )
 from core.runs_host import RunHost
-from core.runs_plan import INSTRUCTIONS, RunPlan, RunPlanner
-from core.runs_ports import AgentLoop, LoopSpec, RunStore
+from core.runs_plan import RunPlan, RunPlanner
+from core.runs_ports import AgentLoop, RunStore
 from core.runs_record import RunRecord, result_of
+from core.runs_spec import fresh_run, spec_of
 from core.tools import ToolBox, ToolResult
 from core.turns import INTERNAL
 
@@ -43,6 +40,8 @@ log = logging.getLogger(__name__)
 MAX_RUNNING = 32
 # What is lost at most when the process is killed.
 KEEP_SECONDS = 0.5
+# So long a deleted run can be brought back for certain.
+UNDO_SECONDS = 3600.0
 # Reasons for which the library ends a job that holds a lease: the model is not what it was.
 MODEL_GONE = {
     "model_unloaded": "was taken out of memory",
@@ -91,6 +90,8 @@ class RunService:
         self._call_seconds = call_seconds
         self._planner = RunPlanner(chats, library, router, agents, toolbox)
         self._live: dict[str, _Live] = {}
+        self._deleted: dict[str, float] = {}
+        """When each was deleted, by our own clock."""
         self.allowed = Allowed(store)
         """What people let run for good."""
 
@@ -112,7 +113,7 @@ class RunService:
         self._require_room()  # others may have come while the tool servers started
         job = Job("run", chat_id=draft.chat_id, model_id=plan.model.full_name)
         job.enter("queued")
-        record = RunRecord(job, _fresh(job, plan))
+        record = RunRecord(job, fresh_run(job.id, plan))
         await self._store.add_run(record.info)
         approvals = Approvals(
             job, record, self.allowed, plan.mode_of, wait_seconds=self._wait_seconds
@@ -128,7 +129,7 @@ class RunService:
         Raises what `start` raises, what the run ends with, and CancelledError when the job is ended.
         """
         plan = await self._planner.plan(draft, agent=agent)
-        record = RunRecord(job, _fresh(job, plan))
+        record = RunRecord(job, fresh_run(job.id, plan))
         await self._store.add_run(record.info)
         approvals = Approvals(
             job, record, self.allowed, plan.mode_of, wait_seconds=self._wait_seconds
@@ -194,9 +195,22 @@ class RunService:
         return await self.read(run_id)
 
     async def delete(self, run_id: str) -> None:
-        """Stop it and forget it. Raises RunNotFound."""
+        """Stop it and hide it; `restore` brings it back. Raises RunNotFound."""
         await self.stop(run_id)
         await self._store.delete_run(run_id)
+        self._deleted[run_id] = time.monotonic()
+
+    async def restore(self, run_id: str) -> RunInfo:
+        """Undo a delete. Raises RunNotFound once it is gone for good."""
+        return await self._store.restore_run(run_id)
+
+    async def purge(self, *, keep_seconds: float | None) -> int:
+        """Remove for good what is deleted, what belongs to no chat any more, and what is older than
+        this outside of chats; how many. Raises StorageError."""
+        now = time.monotonic()
+        self._deleted = {k: at for k, at in self._deleted.items() if at > now - UNDO_SECONDS}
+        before = None if keep_seconds is None else time.time() - keep_seconds
+        return await self._store.purge_runs(before=before, spared=self._deleted)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -260,7 +274,7 @@ class RunService:
     async def _loop_once(self, live: _Live, lease: Lease) -> str:
         plan, record = live.plan, live.record
         limits = plan.limits
-        spec = _spec(plan, lease)
+        spec = spec_of(plan, lease)
         record.change(
             instance_id=lease.instance.id,
             context_length=lease.instance.context_length,
@@ -281,15 +295,21 @@ class RunService:
             result_chars=limits.result_chars,
             call_seconds=self._call_seconds,
         )
-        host = RunHost(door, record, calls)
+        host = RunHost(door, record, calls, plan=spec.plan, plan_in_schema=plan.plan_mode == "on")
         try:
-            return await self._loop.run(spec, host)
+            output = await self._loop.run(spec, host)
         except Exception as error:
+            if (over := host.ends_anyway(error)) is not None:
+                raise over from error
             if host.failure is not None and host.failure is not error:
                 raise host.failure from error
             if isinstance(error, LoopFailed):
                 door.check_tokens()  # an answer that was cut short is no failure of the model's
             raise
+        else:
+            if host.over is not None:
+                raise host.over
+            return output
         finally:
             door.close()
 
@@ -320,43 +340,6 @@ class RunService:
             await self._write(live)
         finally:
             del self._live[live.job.id]
-
-
-def _fresh(job: Job, plan: RunPlan) -> RunInfo:
-    return RunInfo(
-        id=job.id,
-        task=plan.draft.task,
-        servers=plan.servers,
-        agent_id=plan.agent.id if plan.agent else None,
-        chat_id=plan.draft.chat_id,
-        model_id=plan.model.full_name,
-        approve=plan.draft.approve,
-        limits=plan.limits,
-        created_at=time.time(),
-    )
-
-
-def _spec(plan: RunPlan, lease: Lease) -> LoopSpec:
-    model, agent = lease.model, plan.agent
-    parts = [INSTRUCTIONS] if plan.tools else []
-    if agent is not None:
-        now = datetime.now().astimezone()
-        said = agent.parameters.system_prompt or agent.instructions
-        parts.insert(0, filled(said, agent=agent.name, model=model, now=now))
-    schema = plan.draft.tools == "schema" or (
-        plan.draft.tools == "auto" and model.capabilities.tools is False
-    )
-    return LoopSpec(
-        task=plan.draft.task,
-        instructions="\n\n".join(part for part in parts if part.strip()),
-        tools=plan.tools,
-        parameters=agent.parameters if agent else Parameters(),
-        schema_mode=schema and bool(plan.tools),
-        may_change_mode=plan.draft.tools == "auto",
-        local=model.loadable,
-        vision=has_vision(model),
-        context_length=lease.instance.context_length,
-    )
 
 
 def _problem(error: DeskError) -> Problem:

@@ -112,6 +112,31 @@ def test_the_details_are_a_drawer(touched: Screen) -> None:
     expect(touched.system).to_be_hidden()
 
 
+def test_what_has_no_room_at_the_top_is_behind_one_button_with_words(touched: Screen) -> None:
+    page = touched.page
+    more = page.get_by_role("button", name="More", exact=True)
+    settings = page.get_by_role("button", name="Settings", exact=True)
+    expect(settings).to_be_hidden()
+
+    more.tap()
+
+    expect(more).to_have_attribute("aria-expanded", "true")
+    expect(settings).to_contain_text("Settings")
+    assert sticking_out(page) == []
+    page.keyboard.press("Escape")
+    expect(settings).to_be_hidden()
+    expect(more).to_be_focused()
+    more.tap()
+    touched.message.tap()
+    expect(settings).to_be_hidden()
+    more.tap()
+    settings.tap()
+    expect(page.get_by_role("dialog", name="Settings")).to_be_visible()
+    expect(more).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("Escape")
+    expect(more).to_be_focused()
+
+
 def beside(screen: Screen) -> None:
     """Tap the conversation that an open drawer leaves in sight."""
     drawer = screen.page.locator("#left, #right").locator("visible=true").bounding_box()
@@ -128,6 +153,7 @@ def test_what_is_pressed_is_large_enough_for_a_finger(
     touched.message.fill("Count")
     touched.send_button.tap()
     expect(touched.answers.get_by_test_id("bot")).to_have_text(numbers(2))
+    touched.page.get_by_role("button", name="More", exact=True).tap()
     seen = targets(touched.page, "#topbar, #center")
     touched.page.get_by_role("button", name="Chats panel").tap()
     expect(touched.chats).to_be_in_viewport(ratio=1)
@@ -136,6 +162,7 @@ def test_what_is_pressed_is_large_enough_for_a_finger(
     touched.page.get_by_role("button", name="Details panel").tap()
     expect(touched.system).to_be_in_viewport()
     seen += targets(touched.page, "#right")
+
 
     assert {"Copy answer", "New chat", "Temperature", "Dark mode"} <= {
         each["name"] for each in seen

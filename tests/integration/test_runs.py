@@ -250,7 +250,7 @@ async def test_the_limit_of_rounds_ends_it_with_what_was_done(tmp_path: Path) ->
         info = await bench.run(max_rounds=2)
 
         assert (info.state, info.reason, info.output) == ("done", "limit_rounds", "Two.")
-        assert info.usage.requests == 2
+        assert [step.summary for step in info.steps] == [False, False, True]
         assert [call.state for call in calls(info)] == ["success", "success"]
 
 
@@ -261,7 +261,7 @@ async def test_the_limit_of_tokens_ends_it(tmp_path: Path) -> None:
 
         info = await bench.run(max_tokens=100)
 
-        assert (info.state, info.reason, info.output) == ("done", "limit_tokens", "One.")
+        assert (info.state, info.reason, info.output) == ("done", "limit_tokens", "Two.")
         assert bench.upstream.bodies[0]["max_tokens"] == 100
 
 

@@ -183,7 +183,11 @@ def _where(state: dict[str, Any]) -> tuple[str, float]:
     if isinstance(steps, list):
         calls = [call for step in steps for call in step["calls"]]
         doing = f"{calls[-1]['server']}.{calls[-1]['tool']}" if calls else "thinking"
-        return f"step {len(steps)}: {doing}", float(len(steps) + len(calls))
+        now = next(
+            (each for each in state.get("plan") or () if each["state"] == "in_progress"), None
+        )
+        at = f" ({now['text']})" if now else ""
+        return f"step {len(steps)}: {doing}{at}", float(len(steps) + len(calls))
     phase, share = state.get("phase") or "queued", state.get("progress") or 0.0
     return f"{phase} {share:.0%}", float(share)
 
@@ -195,6 +199,7 @@ def _run_view(run: dict[str, Any]) -> dict[str, Any]:
     return {
         "run_id": run["id"],
         **shown,
+        **({"plan": plan} if (plan := run.get("plan")) else {}),
         "steps": [_step_view(step) for step in run.get("steps") or []],
         **({"error": _sentence(error)} if isinstance(error, dict) else {}),
         **({"waits_for_approval": pending} if pending else {}),

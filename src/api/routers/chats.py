@@ -123,8 +123,8 @@ async def change_chat(chat_id: str, body: ChatChanges, desk: Desk) -> Chat:
 async def delete_chat(chat_id: str, desk: Desk) -> None:
     """Hide it; `restore` brings it back for 30 days. A running answer in it is stopped."""
     await desk.store.chat(chat_id)
-    for job in desk.jobs.list(state="running", kind="turn"):
-        if job.chat_id == chat_id:
+    for job in desk.jobs.list(state="running"):
+        if job.kind in ("turn", "run") and job.chat_id == chat_id:
             await desk.jobs.stop(job.id)
     await desk.store.delete_chat(chat_id)
     desk.revisions.touch(chat_id)

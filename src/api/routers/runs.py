@@ -82,8 +82,14 @@ async def read_run(run_id: str, desk: Desk) -> RunInfo:
 
 @router.delete("/{run_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_run(run_id: str, desk: Desk) -> None:
-    """Stop it, if it is under way, and forget it."""
+    """Stop it, if it is under way, and hide it; `restore` brings it back for an hour or more."""
     await desk.runs.delete(run_id)
+
+
+@router.post("/{run_id}/restore")
+async def restore_run(run_id: str, desk: Desk) -> RunInfo:
+    """Undo a delete."""
+    return await desk.runs.restore(run_id)
 
 
 @router.get("/{run_id}/events")

@@ -17,7 +17,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from core.runs_errors import LoopFailed
+from core.runs_errors import LoopFailed, RunOver
 from core.runs_ports import LoopHost, LoopSpec
 from infrastructure.loop.toolset import RETRIES, RunToolset
 from infrastructure.loop.transport import RunTransport
@@ -39,7 +39,7 @@ os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
 
 
 async def run(spec: LoopSpec, host: LoopHost) -> str:
-    """The answer. Raises what the host raised, or LoopFailed."""
+    """The answer; empty after a last word. Raises what the host raised, or LoopFailed."""
     transport = RunTransport(spec, host)
     async with httpx2.AsyncClient(transport=transport, timeout=None, trust_env=False) as http:
         client = AsyncOpenAI(base_url=NOWHERE, api_key="none", max_retries=0, http_client=http)
@@ -59,7 +59,12 @@ async def run(spec: LoopSpec, host: LoopHost) -> str:
                 usage_limits=UsageLimits(request_limit=None),
                 event_stream_handler=watch.follow,
             )
-        except AgentRunError as error:
+        except (AgentRunError, RunOver) as error:
+            if (question := host.last_question()) is not None:
+                await transport.last_word(question)
+                return ""
+            if isinstance(error, RunOver):
+                raise
             raise LoopFailed(
                 f"The model could not go on: {_first_line(error)}",
                 hint="Another model may do better, or a smaller task.",

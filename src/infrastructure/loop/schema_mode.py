@@ -79,14 +79,18 @@ def as_schema_request(body: dict[str, Any]) -> dict[str, Any]:
     # A small model that repeats itself would go on for ever; the answer is all it may write then.
     circling = _repeats(body["messages"])
     schema = _schema([] if circling else tools)
-    return {
-        **rest,
-        "messages": _with_words(messages, tools, circling=circling),
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "step", "strict": True, "schema": schema},
-        },
-    }
+    messages = _with_words(messages, tools, circling=circling)
+    return {**rest, "messages": messages, "response_format": _format(schema)}
+
+
+def as_answer_request(body: dict[str, Any]) -> dict[str, Any]:
+    """A request of this mode without tools, in the same shape as all before it."""
+    return {**body, "response_format": _format(_schema([]))}
+
+
+def _format(schema: dict[str, Any]) -> dict[str, Any]:
+    named = {"name": "step", "strict": True, "schema": schema}
+    return {"type": "json_schema", "json_schema": named}
 
 
 def _repeats(messages: Sequence[Mapping[str, Any]]) -> bool:

@@ -4,11 +4,13 @@ import base64
 from collections.abc import Sequence
 from typing import Any, Final
 
+import orjson
 from pydantic_ai import BinaryContent, RunContext
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
+from core import running_plan
 from core.runs_ports import LoopHost, LoopSpec, Outcome
 from core.runs_text import clean
 from core.tools import Tool
@@ -37,7 +39,9 @@ class RunToolset(AbstractToolset[None]):
         self._host = host
         self._vision = spec.vision
         self._on_demand = _too_many(spec)
-        self._tools = named(spec.tools, taken=[SEARCH] if self._on_demand else ())
+        self._plan = spec.plan
+        ours = [*([SEARCH] if self._on_demand else []), *([running_plan.NAME] if spec.plan else [])]
+        self._tools = named(spec.tools, taken=ours)
         self._found: list[str] = []
         if self._on_demand:
             count = len(self._tools)
@@ -52,8 +56,9 @@ class RunToolset(AbstractToolset[None]):
 
     async def get_tools(self, ctx: RunContext[None]) -> dict[str, ToolsetTool[None]]:
         """Those the model is told of with its next request."""
+        plan = {running_plan.NAME: self._plan_tool()} if self._plan else {}
         if not self._on_demand:
-            return {name: self._wrapped(name, tool) for name, tool in self._tools.items()}
+            return {name: self._wrapped(name, tool) for name, tool in self._tools.items()} | plan
         names = {name: self._wrapped(name, self._tools[name]) for name in self._found}
         count = len(self._tools)
         search = ToolDefinition(
@@ -61,7 +66,7 @@ class RunToolset(AbstractToolset[None]):
             description=f"Finds tools by what they do. There are {count}; use it first.",
             parameters_json_schema=_SEARCH_SCHEMA,
         )
-        return {SEARCH: self._tool(search), **names}
+        return {SEARCH: self._tool(search), **names, **plan}
 
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
@@ -70,6 +75,8 @@ class RunToolset(AbstractToolset[None]):
         call_id = ctx.tool_call_id or ""
         if name == SEARCH and self._on_demand:
             return self._search(call_id, tool_args)
+        if name == running_plan.NAME and self._plan:
+            return self._host.planned(tool_args)
         outcome = await self._host.call(call_id, self._tools[name], tool_args)
         return self._shown(outcome)
 
@@ -109,10 +116,33 @@ class RunToolset(AbstractToolset[None]):
             )
         )
 
+    def _plan_tool(self) -> ToolsetTool[None]:
+        definition = ToolDefinition(
+            name=running_plan.NAME,
+            description=running_plan.DESCRIPTION,
+            parameters_json_schema=dict(running_plan.ARGUMENTS),
+        )
+        return ToolsetTool(
+            toolset=self, tool_def=definition, max_retries=RETRIES, args_validator=_Anything()
+        )
+
     def _tool(self, definition: ToolDefinition) -> ToolsetTool[None]:
         return ToolsetTool(
             toolset=self, tool_def=definition, max_retries=RETRIES, args_validator=_ANY_OBJECT
         )
+
+
+class _Anything:
+    """Takes whatever the model wrote: a plan that cannot be read must not count against the run."""
+
+    def validate_json(self, input: str | bytes | bytearray, **options: Any) -> Any:
+        try:
+            return self.validate_python(orjson.loads(input))
+        except orjson.JSONDecodeError:
+            return {}
+
+    def validate_python(self, input: Any, **options: Any) -> Any:
+        return input if isinstance(input, dict) else {"items": input}
 
 
 def _too_many(spec: LoopSpec) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import orjson
 
+from core import running_plan
 from core.errors import DeskError, ProviderProtocolError, ProviderRejected
 from core.ports import RawAnswer
 from core.retries import wait_before, worth_retrying
@@ -17,7 +18,7 @@ from core.runs_ports import LoopHost, LoopSpec
 from infrastructure.loop.polish import Polish
 from infrastructure.loop.reader import CallReader, PlainReader
 from infrastructure.loop.request import prepared
-from infrastructure.loop.schema_mode import SchemaReply
+from infrastructure.loop.schema_mode import SchemaReply, as_answer_request
 from infrastructure.loop.tags import TextCalls
 from infrastructure.loop.upstream import broken_off, refusal
 
@@ -36,24 +37,50 @@ class RunTransport(httpx2.AsyncBaseTransport):
         self._host = host
         self._unknown: set[str] = set()
         """Parameters that the server refused; the answer is the same without them."""
+        self._newest: dict[str, Any] = {}
+        """What the loop sent last."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer's first word is there when this returns."""
         body = orjson.loads(await request.aread())
+        self._newest = body
         try:
             self._host.begin()
             try:
-                stream = await self._asked(prepared(body, self._spec), _schemas(body))
+                stream = await self._asked(self._prepared(body), _schemas(body))
             except ToolsRefused as error:
                 if self._spec.schema_mode or not self._spec.may_change_mode:
                     raise
                 self._host.goes_to_schema(error.message)
                 self._spec = self._spec._replace(schema_mode=True)
-                stream = await self._asked(prepared(body, self._spec), _schemas(body))
+                stream = await self._asked(self._prepared(body), _schemas(body))
         except (DeskError, RunOver) as error:
             self._host.failed(error)
             raise
         return httpx2.Response(200, headers={"content-type": EVENT_STREAM}, stream=stream)
+
+    async def last_word(self, question: str) -> None:
+        """Ask once more, without tools; the run hears the answer. Raises DeskError."""
+        messages = [*self._newest["messages"], {"role": "user", "content": question}]
+        body = prepared({"messages": messages}, self._spec)
+        if self._spec.schema_mode:
+            body = as_answer_request(body)
+        try:
+            # Calls it still makes are kept out of its words.
+            stream = await self._asked(body, _schemas(self._newest))
+            try:
+                async for _ in stream:
+                    pass
+            finally:
+                await stream.aclose()
+        except DeskError as error:
+            self._host.failed(error)
+            raise
+
+    def _prepared(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self._spec.plan and not self._host.offers_plan:
+            body = {**body, "tools": [each for each in body["tools"] if not _is_plan(each)]}
+        return prepared(body, self._spec)
 
     async def _asked(self, body: dict[str, Any], tools: Mapping[str, Any]) -> "_Answer":
         for attempt in count(1):
@@ -154,6 +181,10 @@ class _Answer(httpx2.AsyncByteStream):
             raise ProviderProtocolError("The provider sent something that is no answer.")
         self._polish.frame(body)
         self._over = True
+
+
+def _is_plan(tool: Mapping[str, Any]) -> bool:
+    return bool(tool.get("function", {}).get("name") == running_plan.NAME)
 
 
 def _schemas(body: Mapping[str, Any]) -> dict[str, Any]:

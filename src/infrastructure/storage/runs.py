@@ -3,12 +3,12 @@
 import json
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 from anyio import CancelScope, Lock, to_thread
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.eventlog import Event
@@ -17,7 +17,10 @@ from core.runs_errors import RunNotFound
 from core.tools import ToolImage, ToolResult
 from infrastructure.storage.faults import storage_faults
 from infrastructure.storage.rows import storable
-from infrastructure.storage.schema import allowed_tools, run_events, run_results, runs
+from infrastructure.storage.schema import allowed_tools, chats, run_events, run_results, runs
+
+# What stands in a row's `state` while the run can be brought back. Its record says what it was.
+DELETED = "deleted"
 
 
 class SqlRuns:
@@ -46,15 +49,18 @@ class SqlRuns:
         await self._write_all(statements)
 
     async def run(self, run_id: str) -> RunInfo:
-        """Raises RunNotFound or StorageError."""
-        record = await self._scalar(select(runs.c.record).where(runs.c.id == run_id))
+        """Raises RunNotFound, also for a deleted one, or StorageError."""
+        record = await self._scalar(select(runs.c.record).where(_there(run_id)))
         if record is None:
             raise _no_run(run_id)
         return RunInfo.model_validate_json(record)
 
     async def runs(self, *, chat_id: str | None, limit: int, offset: int) -> RunPage:
-        """Newest first, without steps. Raises StorageError."""
-        mine = [] if chat_id is None else [runs.c.chat_id == chat_id]
+        """Newest first, without steps and without those of deleted chats. Raises StorageError."""
+        there = select(chats.c.id).where(chats.c.deleted_at.is_(None))
+        known = or_(runs.c.chat_id.is_(None), runs.c.chat_id.in_(there))
+        mine = [known if chat_id is None else and_(runs.c.chat_id == chat_id, known)]
+        mine.append(runs.c.state != DELETED)
         page = (
             select(runs.c.record)
             .where(*mine)
@@ -90,8 +96,10 @@ class SqlRuns:
 
     async def result(self, run_id: str, call_id: str) -> ToolResult:
         """Raises RunNotFound or StorageError."""
-        wanted = select(run_results.c.result).where(
-            run_results.c.run_id == run_id, run_results.c.call_id == call_id
+        wanted = (
+            select(run_results.c.result)
+            .join(runs, runs.c.id == run_results.c.run_id)
+            .where(_there(run_id), run_results.c.call_id == call_id)
         )
         packed = await self._scalar(wanted)
         if packed is None:
@@ -102,9 +110,28 @@ class SqlRuns:
         return await to_thread.run_sync(_unpacked, packed)
 
     async def delete_run(self, run_id: str) -> None:
-        """With all that belongs to it. Raises RunNotFound or StorageError."""
-        if not await self._write(delete(runs).where(runs.c.id == run_id)):
+        """Hide it; `restore_run` brings it back. Raises RunNotFound or StorageError."""
+        if not await self._write(update(runs).where(_there(run_id)).values(state=DELETED)):
             raise _no_run(run_id)
+
+    async def restore_run(self, run_id: str) -> RunInfo:
+        """The run, no longer deleted. Raises RunNotFound once it is gone for good, or StorageError."""
+        state = func.json_extract(runs.c.record, "$.state")
+        await self._write(
+            update(runs).where(runs.c.id == run_id, runs.c.state == DELETED).values(state=state)
+        )
+        return await self.run(run_id)
+
+    async def purge_runs(self, *, before: float | None, spared: Collection[str]) -> int:
+        """Remove for good what is deleted, whose chat is gone, or, outside of chats, began before
+        this Unix time; how many. `spared` may still be brought back. Raises StorageError."""
+        going = [
+            and_(runs.c.state == DELETED, runs.c.id.not_in(list(spared))),
+            and_(runs.c.chat_id.is_not(None), runs.c.chat_id.not_in(select(chats.c.id))),
+        ]
+        if before is not None:
+            going.append(and_(runs.c.chat_id.is_(None), runs.c.created_at < before))
+        return await self._write(delete(runs).where(runs.c.state != "running", or_(*going)))
 
     async def interrupt_runs(self, *, reason: str) -> int:
         """End every run that is kept as running; how many. Raises StorageError."""
@@ -169,6 +196,10 @@ def _of(server: str, tool: str | None) -> Any:
     return delete(allowed_tools).where(
         allowed_tools.c.server == server, allowed_tools.c.tool == (tool or "")
     )
+
+
+def _there(run_id: str) -> Any:
+    return and_(runs.c.id == run_id, runs.c.state != DELETED)
 
 
 def _columns(run: RunInfo) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import { startLearned } from './learned.js';
 import { startLoadSettings } from './loadsettings.js';
 import { startMemory } from './memory.js';
 import { startModels } from './models.js';
+import { startMoreMenu } from './moremenu.js';
 import { startParams } from './params.js';
 import { startPhase } from './phase.js';
 import { startPulse } from './pulse.js';
@@ -28,6 +29,7 @@ import { state } from './store.js';
 import { startToolServers } from './toolservers.js';
 
 startKeys();
+startMoreMenu();
 startRepairs();
 startRecipes();
 const parts = Promise.all([startChats(), startComposer(), startModels(), startParams(), startScroll(), startConversation(), startRows(), startPhase()]);
