@@ -4,7 +4,7 @@ Its plan is JSON in its argument: `tools` (name → description), `then` (the to
 `switch` call, announced), `garbage` (lines written to standard output first), `stubborn` (it outlives
 the end of its input and SIGTERM), `silent` (it answers nothing), `big` (bytes of the result of `big`),
 `endless` (its answer to `big` never ends), `parent` (it starts a child, which does nothing).
-Tools do what their name says: `echo`, `env`, `switch`, `big`, `die`, `wrong`, `pid`.
+Tools do what their name says: `echo`, `env`, `switch`, `big`, `die`, `wrong`, `pid`, `wait`.
 """
 
 import json
@@ -49,6 +49,10 @@ def called(name: str, arguments: dict[str, object]) -> object:
     if name == "switch":
         STATE["tools"] = PLAN["then"]
         send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    if name == "wait":
+        sys.stderr.write("I am waiting\n")
+        sys.stderr.flush()
+        time.sleep(600)
     if name == "wrong":
         return None
     if name == "pid":

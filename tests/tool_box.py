@@ -1,7 +1,8 @@
 """A tool box of functions: fits `core.tools.ToolBox`, and notes what is done with it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from core.errors import ToolServerNotFound, ToolTimeout
@@ -17,6 +18,9 @@ class FakeToolBox:
         self._tools: dict[str, Tool] = {}
         self._functions: dict[str, Function] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.used: list[tuple[str, ...]] = []
+        """Servers somebody said to go on using."""
+        self.in_use = 0
         self.open = 0
         """Calls that run now."""
         self.most_open = 0
@@ -49,6 +53,15 @@ class FakeToolBox:
                     candidates=known,
                 )
         return tuple(tool for tool in self._tools.values() if tool.server in servers)
+
+    @contextmanager
+    def using(self, servers: Sequence[str]) -> Generator[None]:
+        self.used.append(tuple(servers))
+        self.in_use += 1
+        try:
+            yield
+        finally:
+            self.in_use -= 1
 
     async def call(
         self,

@@ -15,7 +15,7 @@ import pytest
 
 from core.tool_server import ToolServer
 from core.tool_servers import ToolServers
-from infrastructure.tools import ChoiceFile, ConfigFiles, ToolDoor
+from infrastructure.tools import ChoiceFile, ConfigFiles, KeyFile, ToolDoor
 from tests import node
 from tests.sockets import until
 
@@ -97,13 +97,21 @@ def scripted(**plan: Any) -> dict[str, Any]:
 class Box(ToolServers):
     """Tool servers on a folder of the test's own."""
 
-    def __init__(self, folder: Path, others: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        others: tuple[Path, ...] = (),
+        *,
+        keys: KeyFile | None = None,
+        **more: Any,
+    ) -> None:
         self.folder = folder
         self.file = folder / "mcp.json"
         super().__init__(
             ConfigFiles(self.file, others),
             ChoiceFile(folder / "tool-servers.json"),
-            ToolDoor(folder / "logs"),
+            ToolDoor(folder / "logs", keys),
+            **more,
         )
 
     def write(self, servers: Mapping[str, Any]) -> None:
@@ -116,10 +124,10 @@ class Box(ToolServers):
 
 
 @asynccontextmanager
-async def box(folder: Path, servers: Mapping[str, Any]) -> AsyncGenerator[Box]:
+async def box(folder: Path, servers: Mapping[str, Any], **more: Any) -> AsyncGenerator[Box]:
     """A box whose servers are trusted. At its end no process of theirs is left."""
     before = _children()
-    made = Box(folder)
+    made = Box(folder, **more)
     made.write(servers)
     for name in servers:
         await made.say_yes(name)

@@ -29,6 +29,7 @@ from api.routers import (
     runs,
     swap,
     tool_servers,
+    tool_sign_in,
     try_provider,
 )
 from api.routers import settings as settings_routes
@@ -81,6 +82,7 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
         recipes.router,
         comparisons.router,
         runs.router,
+        tool_sign_in.router,
         tool_servers.router,
         try_provider.router,
         settings_routes.router,

@@ -25,6 +25,7 @@ from api.settings_parts import (
     ModelsEntry,
     ProviderEntry,
     ServerUrl,
+    ToolsEntry,
     fits_a_header,
     listed,
     plain_url,
@@ -169,6 +170,9 @@ class Settings(BaseSettings):
         gt=0,
         le=24 * 60,
         description="how long a call of a tool waits for your yes before it counts as denied",
+    )
+    tools: Annotated[ToolsEntry, NoDecode] = Field(
+        ToolsEntry(), description="idle_minutes and max_running of tool servers"
     )
     token: SecretStr | None = Field(
         None, description=f"the password of this LM Desk, {TOKEN_LENGTH} characters or more"

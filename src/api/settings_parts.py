@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from core.preferences import AUTO, Task
 from core.providers import ProviderConfig, is_remote
+from core.tool_room import ToolRules
 from core.value import Value
 
 # `embedded` is our own engine, which is not configured here.
@@ -177,3 +178,28 @@ class FallbackEntry(Value):
     @classmethod
     def _may_be_bare(cls, value: Any) -> Any:
         return _flat(value)
+
+
+class ToolsEntry(Value):
+    """What is written under `tools`."""
+
+    idle_minutes: float = Field(
+        15.0,
+        ge=0,
+        le=1e6,
+        description="end a tool server nobody used for so many minutes; 0 never",
+    )
+    max_running: int = Field(12, ge=1, le=1000, description="how many tool servers may run at once")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_bare(cls, value: Any) -> Any:
+        return _flat(value)
+
+    @property
+    def rules(self) -> ToolRules:
+        """The same, as the tool servers want it."""
+        minutes = self.idle_minutes
+        return ToolRules(
+            idle_seconds=minutes * 60 if minutes else None, max_running=self.max_running
+        )

@@ -7,7 +7,7 @@ from pydantic import BaseModel, SecretStr
 
 from api.configuration import RUNTIME, Configuration
 from api.settings import LMSTUDIO, Settings
-from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry
+from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry, ToolsEntry
 from api.settings_values import dotted
 from api.settings_words import is_secret
 from core.configured import (
@@ -47,6 +47,7 @@ def _all_keys() -> list[tuple[str, ...]]:
             *(("models", "preferences", task) for task in TASKS),
         ],
         "fallback": [("fallback", "remote")],
+        "tools": [("tools", key) for key in ToolsEntry.model_fields],
         "providers": [],
     }
     return [keys for key in Settings.model_fields for keys in inner.get(key, [(key,)])]
@@ -88,7 +89,11 @@ def _state(token: SecretStr | None) -> SecretState:
 def _description(keys: tuple[str, ...]) -> str:
     if keys[0] == "models" and len(keys) > 2:
         return f"models for {keys[2]}: names or patterns, best first"
-    holders: dict[str, type[BaseModel]] = {"models": ModelsEntry, "fallback": FallbackEntry}
+    holders: dict[str, type[BaseModel]] = {
+        "models": ModelsEntry,
+        "fallback": FallbackEntry,
+        "tools": ToolsEntry,
+    }
     return holders.get(keys[0], Settings).model_fields[keys[-1]].description or ""
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from api.settings import BadSetting, Contradiction, Keys, Settings
-from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry
+from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry, ToolsEntry
 from api.settings_values import Source, dotted
 from core.preferences import TASKS
 
@@ -78,7 +78,11 @@ def is_secret(keys: Keys) -> bool:
 def _holder(keys: Keys) -> type[BaseModel] | None:
     if len(keys) == 1:
         return Settings
-    inner: dict[Any, type[BaseModel]] = {"models": ModelsEntry, "fallback": FallbackEntry}
+    inner: dict[Any, type[BaseModel]] = {
+        "models": ModelsEntry,
+        "fallback": FallbackEntry,
+        "tools": ToolsEntry,
+    }
     if keys[0] == "providers":
         return ProviderEntry if len(keys) > 2 else None
     return inner.get(keys[0])

@@ -59,7 +59,14 @@ from infrastructure.loop import PydanticLoop
 from infrastructure.providers.kinds import build
 from infrastructure.providers.lmstudio import LMStudioProvider
 from infrastructure.storage import open_store, sqlite_url
-from infrastructure.tools import ChoiceFile, ConfigFiles, ToolDoor, usual_files
+from infrastructure.tools import (
+    ChoiceFile,
+    ConfigFiles,
+    KeyFile,
+    SigningIn,
+    ToolDoor,
+    usual_files,
+)
 
 EMBEDDED = "embedded"
 # The page and the API come up without the first look if a provider is slow to answer.
@@ -106,6 +113,7 @@ async def open_services(
         watch = ProviderWatch(library, standby=standby, mode=settings.embedded)
         tools = _tools(settings)
         stack.push_async_callback(tools.aclose)
+        await stack.enter_async_context(_background(tools.run()))
         agent_book = AgentBook(store.agents, BUILTIN_AGENTS)
         await agent_book.open()
         agents = agent_book.agents
@@ -152,6 +160,7 @@ async def open_services(
             watch.hurry()
             recorder.keep_out(_secrets(new, engine))
             upkeep.follow(new.upkeep)
+            tools.follow(new.tools.rules)
             hub.use_token(new.hf_token)
             set_log_level(new.log_level)
 
@@ -270,12 +279,15 @@ def _downloads(
 
 
 def _tools(settings: Settings) -> ToolServers:
+    keys = KeyFile(settings.data_dir / "tool-keys.json")
     others = usual_files() if settings.mcp_files is None else settings.mcp_files
     ours = (settings.url(), *(() if settings.public_url is None else (settings.public_url,)))
     return ToolServers(
         ConfigFiles(settings.data_dir / "mcp.json", others, addresses=ours),
         ChoiceFile(settings.data_dir / "tool-servers.json"),
-        ToolDoor(settings.data_dir / "tool-logs"),
+        ToolDoor(settings.data_dir / "tool-logs", keys),
+        settings.tools.rules,
+        signing=SigningIn(keys),
     )
 
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app.client import DeskClient
 from app.static import HeadInjected, asset_routes
+from app.tools_ui import add_return
 from app.ui import desk_routes
 
 
@@ -32,6 +33,7 @@ def mount_page(
     client = DeskClient(api_url, token=token)
     app.include_router(asset_routes())
     app.include_router(desk_routes(client))
+    app.include_router(add_return(client))
     _close_with(app, client)
     gr.mount_gradio_app(
         app,

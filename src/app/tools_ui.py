@@ -2,12 +2,13 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from app import wording
 from app.client import DeskClient
 from app.replies import Reply
+from app.tools_client import COME_BACK
 from core.tool_server import ToolServer, ToolServerList
 from core.tools import ApprovalMode
 
@@ -16,11 +17,13 @@ STATES = {
     "changed": "Changed: needs your yes",
     "off": "Switched off",
     "idle": "Starts when it is wanted",
+    "asleep": "Asleep: starts when it is wanted",
     "starting": "Starting…",
     "ready": "Running",
+    "needs_sign_in": "Needs you to sign in",
     "failed": "Does not work",
 }
-LIGHTS = {"ready": "ok", "idle": "idle", "starting": "wait", "off": "off"}
+LIGHTS = {"ready": "ok", "idle": "idle", "asleep": "idle", "starting": "wait", "off": "off"}
 
 
 class Yes(Reply):
@@ -43,6 +46,14 @@ class Choice(Reply):
     approval: ApprovalMode | None = None
 
 
+class Arrangement(Reply):
+    """What is changed of how a server runs; null goes back to the default."""
+
+    start_seconds: float | None = None
+    call_seconds: float | None = None
+    inherit_env: list[str] | None = None
+
+
 class Address(Reply):
     """A remote server to be added."""
 
@@ -56,6 +67,19 @@ def add_tools(router: APIRouter, client: DeskClient) -> None:
     """The routes under /ui/tool-servers."""
     _add_looking(router, client)
     _add_choosing(router, client)
+
+
+def add_return(client: DeskClient) -> APIRouter:
+    """The way back from a server's sign-in page, where the API is elsewhere."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(f"/api/v1{COME_BACK}")
+    async def come_back(request: Request) -> Response:
+        query = request.url.query.encode()
+        status, page, headers = await client.come_back_to_tool_server(query)
+        return Response(page, status, headers)
+
+    return router
 
 
 def _add_looking(router: APIRouter, client: DeskClient) -> None:
@@ -85,9 +109,19 @@ def _add_choosing(router: APIRouter, client: DeskClient) -> None:
     async def trust(name: str, yes: Yes) -> dict[str, Any]:
         return server_view(await client.change_tool_server("POST", name, "trust", yes.model_dump()))
 
+    @router.post("/tool-servers/{name}/sign-in")
+    async def sign_in(name: str, request: Request) -> dict[str, Any]:
+        origin = request.headers.get("origin") or str(request.base_url)
+        return (await client.sign_in_to_tool_server(name, origin.rstrip("/"))).model_dump()
+
+    @router.patch("/tool-servers/{name}")
+    async def arrange(name: str, asked: Arrangement) -> dict[str, Any]:
+        changes = asked.model_dump(exclude_unset=True)
+        return server_view(await client.arrange_tool_server(name, changes))
+
     @router.post("/tool-servers/{name}/{act}")
     async def act(
-        name: str, act: Literal["distrust", "enable", "disable", "restart"]
+        name: str, act: Literal["distrust", "enable", "disable", "restart", "sign-out"]
     ) -> dict[str, Any]:
         return server_view(await client.change_tool_server("POST", name, act))
 
@@ -105,7 +139,7 @@ def _add_choosing(router: APIRouter, client: DeskClient) -> None:
 
 def list_view(found: ToolServerList) -> dict[str, Any]:
     """The panel: servers that need somebody first."""
-    order = ["changed", "not_trusted", "failed"]
+    order = ["changed", "not_trusted", "needs_sign_in", "failed"]
     servers = sorted(
         found.servers,
         key=lambda each: order.index(each.state) if each.state in order else len(order),
@@ -126,6 +160,7 @@ def server_view(server: ToolServer) -> dict[str, Any]:
         include={
             *("name", "source", "ours", "also_in", "transport", "command", "cwd", "env_names"),
             *("header_names", "state", "message", "hint", "hash", "enabled", "approval", "title"),
+            *("start_seconds", "call_seconds", "inherit_env", "signed_in"),
         }
     )
     on = [tool for tool in server.tools if tool.enabled]

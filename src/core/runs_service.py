@@ -297,7 +297,8 @@ class RunService:
         )
         host = RunHost(door, record, calls, plan=spec.plan, plan_in_schema=plan.plan_mode == "on")
         try:
-            output = await self._loop.run(spec, host)
+            with self._toolbox.using(plan.servers):
+                output = await self._loop.run(spec, host)
         except Exception as error:
             if (over := host.ends_anyway(error)) is not None:
                 raise over from error

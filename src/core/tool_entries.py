@@ -2,15 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field, SecretStr
 
+from core.errors import BadParameter
 from core.tools import ApprovalMode, Tool
 from core.value import Value
 
 Transport = Literal["stdio", "http"]
+
+START_SECONDS = 60.0
+MAX_START_SECONDS = 3600.0
+MAX_CALL_SECONDS = 24 * 3600.0
+MAX_INHERITED = 50
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+# LM Desk's own settings hold tokens, so they are passed on to nobody.
+_OURS = "LMDESK_"
 
 # Variables whose value decides which code runs: with these the value counts, not only the name.
 _CODE_VARIABLES = frozenset({"PATH", "BASH_ENV", "ENV", "SHELLOPTS", "IFS", "GCONV_PATH"})
@@ -51,13 +61,16 @@ class ServerEntry(Value):
         if self.transport == "http":
             names = sorted(name.lower() for name in self.headers)
             return _sha256(["http", self.url, names, self.allow_private])
-        names = sorted({*self.env, *inherit_env})
+        # Its own: a variable of that name with a value of ours is another thing than one of the entry's.
+        inherited = sorted(set(inherit_env))
+        names = sorted({*self.env, *inherited})
         code = {
             name: value.get_secret_value()
             for name, value in sorted(self.env.items())
             if decides_on_code(name)
         }
-        return _sha256(["stdio", self.command, list(self.args), self.cwd, names, code])
+        parts = ["stdio", self.command, list(self.args), self.cwd, names, code]
+        return _sha256([*parts, inherited] if inherited else parts)
 
 
 def decides_on_code(variable: str) -> bool:
@@ -107,9 +120,30 @@ class ServerChoices(Value):
     tools: dict[str, ToolChoice] = Field(default_factory=dict)
     inherit_env: tuple[str, ...] = ()
     """Variables of ours that the server also gets."""
-    start_seconds: float = Field(default=60, gt=0, le=3600)
-    call_seconds: float | None = Field(default=None, gt=0, le=24 * 3600)
+    start_seconds: float = Field(default=START_SECONDS, gt=0, le=MAX_START_SECONDS)
+    call_seconds: float | None = Field(default=None, gt=0, le=MAX_CALL_SECONDS)
     """No call may take longer; None: as the caller says."""
+
+
+def variable_names(names: Sequence[str]) -> tuple[str, ...]:
+    """These, each once, where variables of ours may be called so and passed on.
+
+    Raises BadParameter.
+    """
+    found = tuple(dict.fromkeys(name.strip() for name in names))
+    if len(found) > MAX_INHERITED:
+        raise BadParameter(f"A tool server gets at most {MAX_INHERITED} variables of yours.")
+    for name in found:
+        if not _VARIABLE.fullmatch(name):
+            raise BadParameter(
+                f"{name[:80]!r} is not the name of a variable.",
+                hint="Write names alone, such as HTTPS_PROXY; their values are those of LM Desk.",
+            )
+        if name.upper().startswith(_OURS):
+            raise BadParameter(
+                f"{name} belongs to LM Desk and may hold its password, so no tool server gets it."
+            )
+    return found
 
 
 class ServerFiles(Protocol):

@@ -1,7 +1,9 @@
 """The life of one tool server: started when wanted, shared by all, started anew when it died."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from core.errors import (
@@ -18,15 +20,26 @@ from core.tool_server import (
     ToolServerState,
     ToolSession,
 )
+from core.tool_sign_in import ToolServerNeedsSignIn
 from core.tools import OnProgress, Tool, ToolResult
 
+Admit = Callable[["ServerLife"], Awaitable[None]]
+"""Makes room for one more running server, or raises why there is none."""
 TRUST_HINT = "Look at it under Tools and press Trust if it is what you want to run."
 
 
 class ServerLife:
     """One server: what is written of it, what was chosen, and its session while it runs."""
 
-    def __init__(self, entry: ServerEntry, choices: ServerChoices, door: SessionDoor) -> None:
+    def __init__(
+        self,
+        entry: ServerEntry,
+        choices: ServerChoices,
+        door: SessionDoor,
+        *,
+        admit: Admit | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.entry = entry
         self.choices = choices
         self.listed: tuple[Tool, ...] | None = None
@@ -37,6 +50,15 @@ class ServerLife:
         self._opening: asyncio.Future[ToolSession] | None = None
         self._turn = asyncio.Lock()
         self._stale = False
+        self._admit = admit
+        self._clock = clock
+        self._users = 0
+        self.used_at = clock()
+        """When somebody used it last."""
+        self.admitted = False
+        """It is being started, and so counts as running."""
+        self.asleep = ""
+        """Why it was ended without being asked; empty once it is started again."""
 
     # -- how it is -------------------------------------------------------------------------------
 
@@ -77,7 +99,16 @@ class ServerLife:
             return "starting"
         if self._session is not None and not self._session.ended:
             return "ready"
-        return "failed" if self.failure is not None else "idle"
+        if isinstance(self.failure, ToolServerNeedsSignIn):
+            return "needs_sign_in"
+        if self.failure is not None:
+            return "failed"
+        return "asleep" if self.asleep else "idle"
+
+    @property
+    def running(self) -> bool:
+        """It is up, or being started."""
+        return self.admitted or (self._session is not None and not self._session.ended)
 
     def check(self) -> None:
         """Raises what keeps it from being used: ToolServerOff, -NotTrusted or -Failed."""
@@ -101,19 +132,34 @@ class ServerLife:
     def _changed(self) -> str:
         name, changes = self.entry.name, self.changes
         if self.choices.trusted != self.fingerprint:
-            what = "command" if self.entry.transport == "stdio" else "address"
-            return f"The {what} of the tool server {name} is not the one somebody said yes to."
+            stdio = self.entry.transport == "stdio"
+            what = "command" if stdio else "address"
+            also = ", or what it gets," if stdio else ""
+            return (
+                f"The {what} of the tool server {name}{also} is not the one somebody said yes to."
+            )
         tools = "; ".join(f"{tool}: {change}" for tool, change in sorted(changes.items()))
         return f"The tools of {name} are not the ones somebody said yes to ({tools})."
 
     # -- using it --------------------------------------------------------------------------------
 
+    @contextmanager
+    def in_use(self) -> Generator[None]:
+        """Meanwhile it is not ended for being idle, or to make room."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self.used_at = self._clock()
+
     async def tools(self) -> tuple[Tool, ...]:
         """What it lists now, started if need be."""
         self.check()
-        await self._running(ask_again=True)
-        self.check()
-        return self.listed or ()
+        with self.in_use():
+            await self._running(ask_again=True)
+            self.check()
+            return self.listed or ()
 
     async def call(
         self,
@@ -125,19 +171,21 @@ class ServerLife:
     ) -> ToolResult:
         """Call it at the server, which is started if need be."""
         self.check()
-        session = await self._running()
-        self.check()
-        try:
-            return await session.call(tool, arguments, seconds=seconds, on_progress=on_progress)
-        except ToolServerFailed as error:
-            self.failure = error
-            raise
+        with self.in_use():
+            session = await self._running()
+            self.check()
+            try:
+                return await session.call(tool, arguments, seconds=seconds, on_progress=on_progress)
+            except ToolServerFailed as error:
+                self.failure = error
+                raise
 
     async def ready(self) -> None:
         """Bring it up, with its tools known."""
         self.check()
-        await self._running()
-        self.check()
+        with self.in_use():
+            await self._running()
+            self.check()
 
     async def _running(self, *, ask_again: bool = False) -> ToolSession:
         async with self._turn:
@@ -146,11 +194,20 @@ class ServerLife:
                 await self._drop()
                 # Somebody may have said no while we waited for our turn.
                 self.check()
-                session = self._session = await self._open()
-                self.failure, self.listed = None, None
+                session = await self._admitted()
+                self.failure, self.listed, self.asleep = None, None, ""
             if ask_again or self._stale or self.listed is None:
                 await self._list(session)
             return session
+
+    async def _admitted(self) -> ToolSession:
+        if self._admit is not None:
+            await self._admit(self)
+        try:
+            session = self._session = await self._open()
+        finally:
+            self.admitted = False
+        return session
 
     async def _open(self) -> ToolSession:
         opening = self._opening = asyncio.ensure_future(
@@ -201,12 +258,23 @@ class ServerLife:
         if self._opening is not None:
             self._opening.cancel()
         async with self._turn:
-            self.failure = None
+            self.failure, self.asleep = None, ""
             await self._drop()
+
+    async def fall_asleep(self, why: str) -> bool:
+        """End it where nobody uses it; whether that was so. The next call starts it anew."""
+        # Whoever has its turn may be waiting for the room this would make.
+        if self._users or self._turn.locked():
+            return False
+        async with self._turn:
+            self.asleep = why
+            await self._drop()
+        return True
 
     # -- showing it ------------------------------------------------------------------------------
 
-    def view(self, *, ours: bool) -> ToolServer:
+    def view(self, *, ours: bool, signed_in: bool) -> ToolServer:
+        """As a person sees it."""
         entry, state = self.entry, self.state
         message, hint = self._words(state)
         tools = tuple(self._tool_views())
@@ -221,12 +289,16 @@ class ServerLife:
             cwd=entry.cwd,
             env_names=tuple(sorted({*entry.env, *self.choices.inherit_env})),
             header_names=tuple(sorted(entry.headers)),
+            signed_in=signed_in,
             state=state,
             message=message,
             hint=hint,
             hash=self.hash,
             enabled=self.enabled,
             approval=self.choices.approval,
+            start_seconds=self.choices.start_seconds,
+            call_seconds=self.choices.call_seconds,
+            inherit_env=self.choices.inherit_env,
             tools=tools,
             tokens=sum(tool.tokens for tool in tools if tool.enabled),
             title=session.title if session else "",
@@ -238,8 +310,10 @@ class ServerLife:
             self.check()
         except (ToolServerOff, ToolServerNotTrusted, ToolServerFailed) as error:
             return error.message, error.hint
-        if state == "failed" and self.failure is not None:
+        if state in ("failed", "needs_sign_in") and self.failure is not None:
             return self.failure.message, self.failure.hint
+        if state == "asleep":
+            return self.asleep, "It starts by itself when it is wanted."
         if self.entry.missing:
             names = ", ".join(f"${{{name}}}" for name in self.entry.missing)
             return f"Nobody set {names}, so it stays as it is.", f"See {self.entry.source}."

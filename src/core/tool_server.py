@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from core.errors import Conflict, RequestError
-from core.tool_entries import FileProblem, ServerEntry, Transport
+from core.tool_entries import START_SECONDS, FileProblem, ServerEntry, Transport
 from core.tools import ApprovalMode, OnProgress, Tool, ToolResult
 from core.value import Value
 
@@ -13,8 +13,10 @@ ToolServerState = Literal[
     "changed",  # it is not what somebody said yes to
     "off",
     "idle",  # not running; the next call starts it
+    "asleep",  # it was ended since nobody used it; the next call starts it
     "starting",
     "ready",
+    "needs_sign_in",  # it wants a person to sign in first
     "failed",  # the last start or call failed; the next call tries again
 ]
 
@@ -68,6 +70,8 @@ class ToolServer(Value):
     env_names: tuple[str, ...] = ()
     """Variables it gets; their values are never shown."""
     header_names: tuple[str, ...] = ()
+    signed_in: bool = False
+    """There is a key for it that signing in gave. The key itself is never shown."""
     state: ToolServerState
     message: str = ""
     hint: str = ""
@@ -75,6 +79,9 @@ class ToolServer(Value):
     """What `trust` has to be given."""
     enabled: bool
     approval: ApprovalMode | None = None
+    start_seconds: float = START_SECONDS
+    call_seconds: float | None = None
+    inherit_env: tuple[str, ...] = ()
     tools: tuple[ToolInfo, ...] = ()
     """Known from its last start; empty before the first one."""
     tokens: int = 0

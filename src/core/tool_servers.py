@@ -2,46 +2,51 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any
 
-from core.errors import (
-    BadParameter,
-    Conflict,
-    StorageError,
-    ToolNotFound,
-    ToolServerNotFound,
-    ToolServerOff,
-)
-from core.tool_entries import (
-    ChoiceStore,
-    Configured,
-    FileProblem,
-    ServerChoices,
-    ServerFiles,
-    ToolChoice,
-)
+from core.errors import BadParameter, Conflict, DeskError, ToolNotFound, ToolServerOff
+from core.tool_entries import ChoiceStore, ServerFiles, ToolChoice, variable_names
 from core.tool_life import ServerLife
+from core.tool_room import ToolRoom, ToolRules
 from core.tool_server import SessionDoor, ToolServer, ToolServerChanged, ToolServerList
+from core.tool_shelf import ToolShelf, some_of
+from core.tool_sign_in import SignInAnswer, SignInGone, SignInPage, SignIns
 from core.tools import ApprovalMode, OnProgress, Tool, ToolResult
 
+LOOK_SECONDS = 5.0
+# Whoever signed in waits for the page that says so.
+FIRST_START_SECONDS = 20.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class ToolServers:
     """All configured tool servers. Nothing is started before a tool of it is wanted."""
 
-    def __init__(self, files: ServerFiles, store: ChoiceStore, door: SessionDoor) -> None:
-        self._files = files
-        self._store = store
+    def __init__(
+        self,
+        files: ServerFiles,
+        store: ChoiceStore,
+        door: SessionDoor,
+        rules: ToolRules | None = None,
+        *,
+        signing: SignIns | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._door = door
-        self._lives: dict[str, ServerLife] = {}
-        self._configured = Configured()
-        self._choices: dict[str, ServerChoices] = {}
-        self._broken: StorageError | None = None
-        self._reading = asyncio.Lock()
-        self._writing = asyncio.Lock()
+        self._signing = signing
+        self._room = ToolRoom(lambda: self._shelf.lives, rules or ToolRules(), clock=clock)
+        self._shelf = ToolShelf(
+            files,
+            store,
+            signing,
+            lambda entry, choices: ServerLife(
+                entry, choices, door, admit=self._room.admit, clock=clock
+            ),
+        )
 
     # -- the tool box ----------------------------------------------------------------------------
 
@@ -51,8 +56,8 @@ class ToolServers:
         Raises ToolServerNotFound (with the closest names), ToolServerNotTrusted (never started, or
         changed since), ToolServerOff or ToolServerFailed (with the end of its log).
         """
-        await self._read()
-        lives = [self._life(name) for name in dict.fromkeys(servers)]
+        await self._shelf.read()
+        lives = [self._shelf.life(name) for name in dict.fromkeys(servers)]
         for life in lives:
             life.check()
         # A task group would wrap what they raise.
@@ -79,8 +84,8 @@ class ToolServers:
         Raises ToolNotFound, ToolTimeout, ToolServerFailed (it died; the next call starts it anew)
         or another ToolError.
         """
-        await self._read()
-        life = self._life(server)
+        await self._shelf.read()
+        life = self._shelf.life(server)
         await life.ready()
         await self._know(life)
         self._require(life, tool)
@@ -92,12 +97,21 @@ class ToolServers:
             on_progress=on_progress,
         )
 
+    @contextmanager
+    def using(self, servers: Sequence[str]) -> Generator[None]:
+        """Whoever goes on using these keeps them from being ended for idleness meanwhile."""
+        with ExitStack() as stack:
+            for life in self._shelf.lives:
+                if life.entry.name in servers:
+                    stack.enter_context(life.in_use())
+            yield
+
     def _require(self, life: ServerLife, tool: str) -> None:
         name = life.entry.name
         names = [each.name for each in life.listed or ()]
         if tool not in names:
             close = get_close_matches(tool, names, n=3, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(close)}?" if close else f"It has {_some(names)}."
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"It has {some_of(names)}."
             raise ToolNotFound(f"The tool server {name} has no tool {tool!r}.", hint=hint)
         if not _is_on(life, tool):
             raise ToolServerOff(
@@ -109,37 +123,50 @@ class ToolServers:
         known, listed = life.choices.known, life.listed
         if listed is None or life.changes or known == listed:
             return
-        await self._choose(life, known=listed)
+        await self._shelf.choose(life, known=listed)
+
+    # -- without being asked ---------------------------------------------------------------------
+
+    def follow(self, rules: ToolRules) -> None:
+        """From now on these."""
+        self._room.rules = rules
+
+    async def run(self) -> None:
+        """End what nobody uses, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.end_idle()
+
+    async def end_idle(self) -> None:
+        """End now what nobody used for longer than the rules say."""
+        await self._room.look()
 
     # -- looking ---------------------------------------------------------------------------------
 
     async def list(self) -> ToolServerList:
         """All of them, by name; the arguments of tools and the logs are left out."""
-        await self._read()
-        views = [self._view(life) for _, life in sorted(self._lives.items())]
-        problems = self._configured.problems
-        if self._broken is not None:
-            where = FileProblem(
-                file="tool-servers.json", message=self._broken.message, hint=self._broken.hint
-            )
-            problems = (where, *problems)
+        await self._shelf.read()
+        views = [
+            self._shelf.view(life)
+            for life in sorted(self._shelf.lives, key=lambda each: each.entry.name)
+        ]
         return ToolServerList(
             servers=tuple(_brief(view) for view in views),
-            problems=problems,
-            files=self._configured.files,
+            problems=self._shelf.problems,
+            files=self._shelf.files,
         )
 
     async def server(self, name: str) -> ToolServer:
         """With its tools' arguments and the end of its log. Raises ToolServerNotFound."""
-        await self._read()
-        life = self._life(name)
+        await self._shelf.read()
+        life = self._shelf.life(name)
         log = await self._door.log_end(life.entry.name)
-        return self._view(life).model_copy(update={"log": log})
+        return self._shelf.view(life).model_copy(update={"log": log})
 
     async def refresh(self) -> ToolServerList:
         """Read the files again, and ask the running servers for their tools."""
-        await self._read()
-        running = [life for life in self._lives.values() if life.state == "ready"]
+        await self._shelf.read()
+        running = [life for life in self._shelf.lives if life.state == "ready"]
         await asyncio.gather(*(life.tools() for life in running), return_exceptions=True)
         for life in running:
             await self._know(life)
@@ -149,8 +176,8 @@ class ToolServers:
 
     async def trust(self, name: str, given: str) -> ToolServer:
         """Say yes to exactly what has this hash. Raises ToolServerChanged where it is not that."""
-        await self._read()
-        life = self._life(name)
+        await self._shelf.read()
+        life = self._shelf.life(name)
         if life.entry.problem:
             life.check()
         if given != life.hash:
@@ -164,38 +191,58 @@ class ToolServers:
             known = None
             await life.stop()
             life.listed = None
-        await self._choose(life, trusted=life.fingerprint, known=known)
-        return self._view(life)
+        await self._shelf.choose(life, trusted=life.fingerprint, known=known)
+        return self._shelf.view(life)
 
     async def distrust(self, name: str) -> ToolServer:
         """Take the yes back; it is stopped."""
-        await self._read()
-        life = self._life(name)
-        await self._choose(life, trusted=None, known=None)
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        await self._shelf.choose(life, trusted=None, known=None)
         await life.stop()
         life.listed = None
-        return self._view(life)
+        await self._shelf.forget_keys(name)
+        return self._shelf.view(life)
 
     async def enable(self, name: str, enabled: bool) -> ToolServer:
         """Switch it on or off; one that is switched off is stopped."""
-        await self._read()
-        life = self._life(name)
-        await self._choose(life, enabled=enabled)
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        await self._shelf.choose(life, enabled=enabled)
         if not enabled:
             await life.stop()
-        return self._view(life)
+        return self._shelf.view(life)
 
     async def approve(self, name: str, approval: ApprovalMode | None) -> ToolServer:
         """Whether its calls are asked about, where the tool and the agent say nothing."""
-        await self._read()
-        life = self._life(name)
-        await self._choose(life, approval=approval)
-        return self._view(life)
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        await self._shelf.choose(life, approval=approval)
+        return self._shelf.view(life)
+
+    async def arrange(self, name: str, **changes: Any) -> ToolServer:
+        """Change `start_seconds`, `call_seconds` or `inherit_env`; other variables need a new yes.
+
+        Raises BadParameter.
+        """
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        inherited = variable_names(changes.get("inherit_env", ()))
+        if "inherit_env" in changes:
+            changes["inherit_env"] = inherited
+        if inherited and life.entry.transport == "http":
+            raise BadParameter(f"{name} is reached by its address, so it gets no variables.")
+        other = "inherit_env" in changes and inherited != life.choices.inherit_env
+        await self._shelf.choose(life, **changes)
+        if other:
+            await life.stop()
+            life.listed = None
+        return self._shelf.view(life)
 
     async def choose_tool(self, name: str, tool: str, choice: ToolChoice) -> ToolServer:
         """Switch a tool on or off, and say whether its calls are asked about."""
-        await self._read()
-        life = self._life(name)
+        await self._shelf.read()
+        life = self._shelf.life(name)
         names = {each.name for each in (*(life.listed or ()), *(life.choices.known or ()))}
         if tool not in names:
             raise ToolNotFound(
@@ -205,18 +252,60 @@ class ToolServers:
         tools = {**life.choices.tools, tool: choice}
         if choice == ToolChoice():
             del tools[tool]
-        await self._choose(life, tools=tools)
-        return self._view(life)
+        await self._shelf.choose(life, tools=tools)
+        return self._shelf.view(life)
 
     async def restart(self, name: str) -> ToolServer:
         """End it if it runs, and start it. Raises what `tools` raises."""
-        await self._read()
-        life = self._life(name)
+        await self._shelf.read()
+        life = self._shelf.life(name)
         life.check()
         await life.stop()
         await life.ready()
         await self._know(life)
-        return self._view(life)
+        return self._shelf.view(life)
+
+    # -- signing in ------------------------------------------------------------------------------
+
+    async def sign_in(self, name: str, return_to: str) -> SignInPage:
+        """Where a person signs in to it. Raises BadParameter, SignInFailed, or as `tools` does.
+
+        `return_to` is the address of ours that their browser comes back to.
+        """
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        life.check()
+        entry = life.entry
+        if self._signing is None or entry.transport != "http":
+            raise BadParameter(f"{name} is a command, so there is nothing to sign in to.")
+        if any(header.lower() == "authorization" for header in entry.headers):
+            raise BadParameter(
+                f"{name} has a key in its headers already.",
+                hint=f"Take Authorization out of it in {entry.source} to sign in instead.",
+            )
+        return await self._signing.begin(entry, return_to)
+
+    async def finish_sign_in(self, answer: SignInAnswer) -> str:
+        """Take what their browser brought back; the name of the server. It is started.
+
+        Raises SignInGone, SignInFailed.
+        """
+        if self._signing is None:
+            raise SignInGone("No sign-in was begun here.")
+        name = await self._signing.finish(answer)
+        with suppress(DeskError, TimeoutError):
+            # Its state says what became of it.
+            async with asyncio.timeout(FIRST_START_SECONDS):
+                await self.restart(name)
+        return name
+
+    async def sign_out(self, name: str) -> ToolServer:
+        """Throw the keys away that signing in gave, and end it."""
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        await life.stop()
+        await self._shelf.forget_keys(name)
+        return self._shelf.view(life)
 
     # -- our own file ----------------------------------------------------------------------------
 
@@ -226,81 +315,27 @@ class ToolServers:
             raise BadParameter(
                 "A tool server's name has letters, digits, - and _, and at most 64 of them."
             )
-        await self._files.put(name, entry)
+        await self._shelf.put(name, entry)
         return await self.server(name)
 
     async def remove(self, name: str) -> None:
         """Take it out of our own file. Raises ToolServerNotFound, or Conflict for one of others."""
-        await self._read()
-        life = self._life(name)
-        if not await self._files.remove(name):
+        await self._shelf.read()
+        life = self._shelf.life(name)
+        if not await self._shelf.remove(name):
             raise Conflict(
                 f"{name} is in {life.entry.source}, which is not LM Desk's to change.",
                 hint="Switch it off here, or remove it there.",
             )
-        await self._read()
+        await self._shelf.forget_keys(name)
+        await self._shelf.read()
 
     async def aclose(self) -> None:
         """End every server."""
-        await asyncio.gather(*(life.stop() for life in self._lives.values()))
+        if self._signing is not None:
+            await self._signing.aclose()
+        await asyncio.gather(*(life.stop() for life in self._shelf.lives))
         await self._door.aclose()
-
-    # -- inside ----------------------------------------------------------------------------------
-
-    async def _read(self) -> None:
-        """Make the servers those of the files; a running one that changed is ended."""
-        async with self._reading:
-            self._configured = await self._files.read()
-            try:
-                self._choices = await self._store.load()
-                self._broken = None
-            except StorageError as error:
-                # Nobody's yes can be read, so nothing is trusted.
-                self._choices, self._broken = {}, error
-            new = {entry.name: entry for entry in self._configured.entries}
-            gone = [life for name, life in self._lives.items() if name not in new]
-            for name, entry in new.items():
-                life = self._lives.get(name)
-                choices = self._choices.get(name, ServerChoices())
-                if life is None:
-                    self._lives[name] = ServerLife(entry, choices, self._door)
-                    continue
-                before = (life.entry, life.choices.inherit_env, life.choices.trusted)
-                life.entry, life.choices = entry, choices
-                if before != (entry, choices.inherit_env, choices.trusted):
-                    await life.stop()
-                    life.listed = None
-            for life in gone:
-                del self._lives[life.entry.name]
-                await life.stop()
-
-    def _life(self, name: str) -> ServerLife:
-        life = self._lives.get(name)
-        if life is None:
-            close = get_close_matches(name, self._lives, n=3, cutoff=0.5)
-            hint = "Did you mean {}?".format(" or ".join(close)) if close else self._there_are()
-            raise ToolServerNotFound(
-                f"There is no tool server {name!r}.", hint=hint, candidates=close
-            )
-        return life
-
-    def _there_are(self) -> str:
-        if not self._lives:
-            return "None is configured yet: add one to mcp.json in the data folder."
-        return f"There are {_some(sorted(self._lives))}."
-
-    async def _choose(self, life: ServerLife, **changes: Any) -> None:
-        if self._broken is not None:
-            raise self._broken
-        async with self._writing:
-            choices = life.choices.model_copy(update=changes)
-            kept = {**self._choices, life.entry.name: choices}
-            await self._store.save(kept)
-            self._choices, life.choices = kept, choices
-
-    def _view(self, life: ServerLife) -> ToolServer:
-        ours = bool(self._configured.files) and life.entry.source == self._configured.files[0]
-        return life.view(ours=ours)
 
 
 def _is_on(life: ServerLife, tool: str) -> bool:
@@ -317,7 +352,3 @@ def _chosen(life: ServerLife, tool: Tool) -> Tool:
 def _brief(view: ToolServer) -> ToolServer:
     tools = tuple(tool.model_copy(update={"arguments": None}) for tool in view.tools)
     return view.model_copy(update={"tools": tools})
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (" and others" if len(names) > 12 else "")

@@ -1,6 +1,7 @@
 """Tools of MCP servers: what they are, what calling one gives, and who calls them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
@@ -71,6 +72,10 @@ class ToolBox(Protocol):
         Raises ToolServerNotFound (with the closest names), ToolServerNotTrusted (never started, or
         changed since), ToolServerOff or ToolServerFailed (with the end of its log).
         """
+        ...
+
+    def using(self, servers: Sequence[str]) -> AbstractContextManager[None]:
+        """Whoever goes on using these keeps them from being ended for idleness meanwhile."""
         ...
 
     async def call(

@@ -178,3 +178,70 @@ async def test_a_broken_file_is_explained_and_the_rest_works(tmp_path: Path) -> 
         assert [each["name"] for each in refreshed["servers"]] == ["bad", "made", "theirs"]
         foreign = await desk.delete(f"{URL}/theirs")
         assert foreign.status_code == 409
+
+
+async def test_how_a_server_runs_is_changed_and_other_variables_need_a_new_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_MINE", "its value")
+    url = f"{URL}/made"
+    write(tmp_path, {"made": scripted(tools={**TOOLS, "env": "Shows them."})})
+    async with run_desk(tmp_path, mcp_files=()) as desk:
+        await trusted(desk, "made")
+        pid = (await desk.post(f"{url}/restart")).json() and processes("scripted_tools")[0].pid
+        times = {"start_seconds": 90, "call_seconds": 5.5}
+        changed = (await desk.patch(url, json=times)).json()
+        assert changed | times == changed
+        # Nothing that was said yes to is another now.
+        assert changed["state"] == "ready"
+        assert processes("scripted_tools")[0].pid == pid
+
+        changed = (await desk.patch(url, json={"inherit_env": ["OF_MINE", " OF_MINE"]})).json()
+        assert changed["inherit_env"] == changed["env_names"] == ["OF_MINE"]
+        assert changed["start_seconds"] == 90
+        assert changed["state"] == "changed"
+        assert "or what it gets" in changed["message"]
+        assert "its value" not in json.dumps(changed)
+        assert not processes("scripted_tools")
+        assert (await desk.post(f"{url}/restart")).status_code == 409
+        await trusted(desk, "made")
+        assert (await desk.post(f"{url}/restart")).json()["state"] == "ready"
+
+        back = dict.fromkeys(("start_seconds", "call_seconds", "inherit_env"))
+        changed = (await desk.patch(url, json=back)).json()
+        assert (changed["start_seconds"], changed["call_seconds"]) == (60, None)
+        assert (changed["inherit_env"], changed["state"]) == ([], "changed")
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({}, "A change names"),
+        ({"start_seconds": 0}, "start_seconds"),
+        ({"start_seconds": 1e9}, "start_seconds"),
+        ({"call_seconds": -1}, "call_seconds"),
+        ({"call_seconds": "NaN"}, "call_seconds"),
+        ({"inherit_env": "PATH"}, "inherit_env"),
+        ({"inherit_env": ["A B"]}, "'A B' is not the name of a variable"),
+        ({"inherit_env": ["A=b"]}, "'A=b' is not the name of a variable"),
+        ({"inherit_env": ["LMDESK_TOKEN"]}, "may hold its password"),
+        ({"inherit_env": ["lmdesk_token"]}, "may hold its password"),
+        ({"inherit_env": [f"V{number}" for number in range(51)]}, "inherit_env"),
+        ({"command": "sh"}, "command"),
+        ({"trusted": "0" * 64}, "trusted"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_arranged_is_refused_and_nothing_changes(
+    tmp_path: Path, body: dict[str, Any], word: str
+) -> None:
+    write(tmp_path, {"made": scripted(tools=TOOLS), "far": {"url": "https://tools.example/"}})
+    async with run_desk(tmp_path, mcp_files=()) as desk:
+        before = (await desk.get(f"{URL}/made")).json()
+        refused = await desk.patch(f"{URL}/made", json=body)
+        assert refused.status_code == 422
+        assert word in refused.text
+        assert (await desk.get(f"{URL}/made")).json() == before
+        far = await desk.patch(f"{URL}/far", json={"inherit_env": ["OF_MINE"]})
+        assert far.status_code == 422
+        assert (await desk.patch(f"{URL}/far", json={"inherit_env": []})).status_code == 200

@@ -7,7 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.services import Desk
 from core.errors import BadParameter
-from core.tool_entries import ToolChoice
+from core.tool_entries import (
+    MAX_CALL_SECONDS,
+    MAX_INHERITED,
+    MAX_START_SECONDS,
+    START_SECONDS,
+    ToolChoice,
+)
 from core.tool_server import ToolCommandRefused, ToolServer, ToolServerList
 from core.tools import ApprovalMode
 
@@ -28,6 +34,19 @@ class Asking(BaseModel):
 
     approval: ApprovalMode | None
     """None: as the agent says."""
+
+
+class Arrangement(BaseModel):
+    """What is changed of how a server runs; null goes back to the default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start_seconds: float | None = Field(None, gt=0, le=MAX_START_SECONDS)
+    """How long it may take to start."""
+    call_seconds: float | None = Field(None, gt=0, le=MAX_CALL_SECONDS)
+    """No call may take longer; null: as whoever calls says."""
+    inherit_env: list[Line] | None = Field(None, max_length=MAX_INHERITED)
+    """Names of variables of LM Desk that it also gets. Others than before need a new yes."""
 
 
 class ServerBody(BaseModel):
@@ -84,6 +103,18 @@ async def read_server(name: str, desk: Desk) -> ToolServer:
 async def change_server(name: str, body: ServerBody, desk: Desk) -> ToolServer:
     """Write it into LM Desk's own mcp.json, instead of what is there. Trust has to be given anew."""
     return await _put(desk, name, body)
+
+
+@router.patch("/{name}")
+async def arrange_server(name: str, body: Arrangement, desk: Desk) -> ToolServer:
+    """Change how it runs: a merge patch of its time limits and of the variables it gets."""
+    changes = body.model_dump(exclude_unset=True)
+    if not changes:
+        raise BadParameter("A change names start_seconds, call_seconds or inherit_env.")
+    defaults = {"start_seconds": START_SECONDS, "inherit_env": []}
+    return await desk.tools.arrange(
+        name, **{k: defaults.get(k) if v is None else v for k, v in changes.items()}
+    )
 
 
 @router.delete("/{name}", status_code=204)

@@ -9,11 +9,13 @@ from core.errors import ToolServerFailed
 from core.redaction import Redaction
 from core.tool_entries import ServerEntry
 from infrastructure.tools.environment import child_environment
+from infrastructure.tools.keys import KeyFile
 from infrastructure.tools.logs import ServerLog, end_of, log_path
 from infrastructure.tools.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from infrastructure.tools.session import Session, Way
+    from infrastructure.tools.signed_in import SignedIn
 
 _END_LINES = 5
 _END_CHARACTERS = 600
@@ -22,8 +24,10 @@ _END_CHARACTERS = 600
 class ToolDoor:
     """Opens sessions; each server's log lies in `logs`."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, keys: KeyFile | None = None) -> None:
+        """`keys` are what signing in gave."""
         self._logs = logs
+        self._keys = keys
         self._watchdog = Watchdog()
 
     async def open(
@@ -37,7 +41,8 @@ class ToolDoor:
         """A session that is up. Raises ToolServerFailed with the end of its log."""
         # A second of CPU the page does not wait for.
         session_type = await asyncio.to_thread(_session_type)
-        session = session_type(entry.name, self._way(entry, inherit_env), on_tools_changed)
+        way = await self._way(entry, inherit_env)
+        session = session_type(entry.name, way, on_tools_changed)
         try:
             await session.open(seconds)
         except ToolServerFailed as error:
@@ -49,13 +54,18 @@ class ToolDoor:
             raise
         return session
 
-    def _way(self, entry: ServerEntry, inherit: tuple[str, ...]) -> "Way":
+    async def _way(self, entry: ServerEntry, inherit: tuple[str, ...]) -> "Way":
         from infrastructure.tools.child import Child
         from infrastructure.tools.session import ChildWay, RemoteWay
 
         if entry.transport == "http":
             headers = {name: value.get_secret_value() for name, value in entry.headers.items()}
-            return RemoteWay(entry.url, headers, allow_private=entry.allow_private)
+            return RemoteWay(
+                entry.url,
+                headers,
+                allow_private=entry.allow_private,
+                auth=await self._auth(entry),
+            )
         env = child_environment(entry, inherit)
         kept = [value.get_secret_value() for value in entry.env.values()]
         kept += [env[name] for name in inherit if name in env]
@@ -70,6 +80,17 @@ class ToolDoor:
                 watchdog=self._watchdog,
             )
         )
+
+    async def _auth(self, entry: ServerEntry) -> "SignedIn | None":
+        # A key somebody wrote down counts before one that was given.
+        if self._keys is None or any(name.lower() == "authorization" for name in entry.headers):
+            return None
+        kept = await self._keys.get(entry.name, entry.url)
+        if not kept.get("tokens"):
+            return None
+        from infrastructure.tools.signed_in import SignedIn
+
+        return SignedIn(entry, self._keys, kept)
 
     async def log_end(self, server: str) -> str:
         """The last lines it wrote; empty where it wrote nothing."""

@@ -87,7 +87,8 @@ def remote_client(
     headers: Mapping[str, str],
     *,
     allow_private: bool,
-    heard: Callable[[httpx2.Response], Awaitable[None]],
+    heard: Callable[[httpx2.Response], Awaitable[None]] | None = None,
+    auth: httpx2.Auth | None = None,
 ) -> httpx2.AsyncClient:
     """A client for one server; close it. The MCP client follows no redirect to another origin.
 
@@ -96,7 +97,8 @@ def remote_client(
     # It logs whole addresses, and a secret may be in one.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
-        event_hooks={"response": [heard]},
+        auth=auth,
+        event_hooks={"response": [heard] if heard else []},
         transport=_Transport(allow_private=allow_private),
         headers={"User-Agent": "lmdesk", **headers},
         # How long an answer may take is for the caller of a tool to say.

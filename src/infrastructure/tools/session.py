@@ -15,6 +15,7 @@ from mcp.client import streamable_http
 from pydantic import ValidationError
 
 from core.errors import ToolError, ToolServerFailed, ToolTimeout
+from core.tool_sign_in import ToolServerNeedsSignIn
 from core.tools import OnProgress, Tool, ToolResult
 from core.version import VERSION
 from infrastructure.tools.child import Child
@@ -50,6 +51,11 @@ class Way(Protocol):
         ...
 
     @property
+    def wants_sign_in(self) -> bool:
+        """It wants a person to sign in, or to do so again."""
+        ...
+
+    @property
     def ended(self) -> anyio.Event: ...
 
 
@@ -59,6 +65,7 @@ class ChildWay:
     def __init__(self, child: Child) -> None:
         self._child = child
         self.lost = False
+        self.wants_sign_in = False
         self.ended = child.ended
 
     def streams(self) -> AbstractAsyncContextManager[Any]:
@@ -82,18 +89,30 @@ class ChildWay:
 class RemoteWay:
     """Over streamable HTTP."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, allow_private: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        allow_private: bool,
+        auth: httpx2.Auth | None = None,
+    ) -> None:
         self._url = url
+        self._auth = auth
         self._headers = headers
         self._allow_private = allow_private
         self._status = 200
+        self.wants_sign_in = False
         self.ended = anyio.Event()
 
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[Any]:
         async with (
             remote_client(
-                self._headers, allow_private=self._allow_private, heard=self._heard
+                self._headers,
+                allow_private=self._allow_private,
+                heard=self._heard,
+                auth=self._auth,
             ) as client,
             streamable_http.streamable_http_client(
                 self._url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
@@ -105,6 +124,15 @@ class RemoteWay:
         # Many servers have nothing to say on GET, and are fine.
         if response.request.method == "POST":
             self._status = response.status_code
+            self.wants_sign_in = self._is_about_a_person(response)
+
+    def _is_about_a_person(self, response: httpx2.Response) -> bool:
+        asks = response.headers.get("www-authenticate", "").lower()
+        if any(name.lower() == "authorization" for name in self._headers):
+            return False  # the key somebody wrote down is the wrong one
+        return (response.status_code == 401 and asks.startswith("bearer")) or (
+            response.status_code == 403 and "insufficient_scope" in asks
+        )
 
     def why(self) -> str:
         if self._status in (401, 403):
@@ -260,6 +288,11 @@ class Session:
         why = self._way.why() or _words(error)
         if self._closing:
             why = "It was stopped."
+        elif self._way.wants_sign_in:
+            return ToolServerNeedsSignIn(
+                f"The tool server {self._server} wants you to sign in before it can be used.",
+                hint="Press Sign in under Tools, or put a token into its headers.",
+            )
         return ToolServerFailed(
             f"The tool server {self._server} {what}. {why}".rstrip(),
         )
