@@ -8,6 +8,7 @@ from core.chats import TurnStats
 from core.comparisons import Column, ColumnNow, ComparisonInfo, Round
 
 STATES = {
+    "waiting": "Waiting",
     "writing": "Answering",
     "done": "Done",
     "stopped": "Stopped",
@@ -15,6 +16,9 @@ STATES = {
     "interrupted": "Interrupted",
     "gone": "Its chat was deleted",
 }
+
+# Of one sample each, less than this share apart says nothing.
+CLOSE = 0.05
 
 
 class Row(NamedTuple):
@@ -61,10 +65,10 @@ def names(info: ComparisonInfo) -> dict[int, str]:
     }
 
 
-def state(now: ColumnNow, named: dict[int, str]) -> str:
-    """What the column does, or how its answer ended."""
+def waits(now: ColumnNow, named: dict[int, str]) -> str:
+    """For whom a waiting column waits; empty for any other."""
     if now.state != "waiting":
-        return STATES[now.state]
+        return ""
     before = [named[number] for number in now.waits_for]
     return f"Waits for {joined(before)}" if before else "Waits its turn"
 
@@ -89,7 +93,7 @@ def comparable(info: ComparisonInfo) -> bool:
 
 
 def note(info: ComparisonInfo, named: dict[int, str]) -> str:
-    """In which order the figures were measured."""
+    """In which order the figures were measured, or are being."""
     shown = {now.round for now in info.now}
     if len(shown) > 1:
         words = "These answers were measured in different rounds"
@@ -100,13 +104,15 @@ def note(info: ComparisonInfo, named: dict[int, str]) -> str:
     measured = info.rounds[shown.pop()]
     if len(measured.parts) == 1:
         return ""
-    return _order(measured, named)
+    return _order(measured, named, running=info.job_id is not None)
 
 
-def _order(measured: Round, named: dict[int, str]) -> str:
+def _order(measured: Round, named: dict[int, str], *, running: bool) -> str:
     if measured.order == "one_by_one":
         turns = ", then ".join(named[part.column] for part in measured.parts)
-        return f"Measured one by one: {turns}."
+        return f"One by one: {turns}." if running else f"Measured one by one: {turns}."
+    if running:
+        return "All at once."
     return (
         "Measured at the same time. Models on one machine slow each other down,"
         " so these times cannot be compared."
@@ -117,22 +123,22 @@ def figures(info: ComparisonInfo, now: ColumnNow) -> list[dict[str, Any]]:
     """The lines under a column, the same ones in each; the best value of a line is marked."""
     lines = []
     for row in ROWS:
-        mine = now.stats
-        words = row.words(mine) if mine is not None else None
-        value = row.value(mine) if mine is not None else None
-        best = value is not None and comparable(info) and value >= _best(info, row)
+        words = row.words(now.stats) if now.stats is not None else None
+        best = words is not None and words == _best(info, row)
         lines.append({"label": row.label, "words": words or "–", "best": best})
     return lines
 
 
-def _best(info: ComparisonInfo, row: Row) -> float:
-    """The largest value of the line; out of reach where there is nothing to compare it with."""
-    values = [
-        value
-        for now in info.now
-        if now.state == "done" and now.stats and (value := row.value(now.stats)) is not None
-    ]
-    return max(values) if len(values) > 1 else float("inf")
+def _best(info: ComparisonInfo, row: Row) -> str | None:
+    """The best of the line as it is written; None where nothing stands out, or can be compared."""
+    if not comparable(info):
+        return None
+    done = [now.stats for now in info.now if now.state == "done" and now.stats is not None]
+    told = [(value, row.words(each)) for each in done if (value := row.value(each)) is not None]
+    if len(told) < 2:
+        return None
+    (best, words), (second, _) = sorted(told, reverse=True)[:2]
+    return words if best - second > CLOSE * abs(best) else None
 
 
 def _speed(rate: float | None) -> str | None:

@@ -32,7 +32,7 @@ class Room:
 
     async def make(self, model: ModelInfo, *, among: Collection[str]) -> tuple[str, ...]:
         """Only models of the comparison itself ever go; without them, the load itself says why not."""
-        if not model.loadable or model.loaded:
+        if not model.loadable:
             return ()
         try:
             options = self._settings.over(

@@ -98,6 +98,12 @@ def test_nothing_is_best_without_another_one_to_compare_it_with() -> None:
     assert best(comparison_view(told(speed(50, 0.9), None))) == [[], []]
 
 
+def test_nothing_is_best_that_is_hardly_better() -> None:
+    view = comparison_view(told(speed(50, 0.201), speed(20, 0.204)))
+
+    assert best(view) == [["Speed"], []]
+
+
 def test_answers_of_different_rounds_say_so() -> None:
     info = told(speed(50, 0.9), speed(20, 0.2))
     again = Round(
@@ -130,8 +136,9 @@ def test_a_waiting_column_says_for_whom_and_shows_its_question() -> None:
     )
     columns = comparison_view(info)["columns"]
 
-    assert [each["words"] for each in columns] == [
-        "Answering",
+    assert [each["words"] for each in columns] == ["Answering", "Waiting", "Waiting"]
+    assert [each["waits"] for each in columns] == [
+        "",
         "Waits for qwen3-4b",
         "Waits for qwen3-4b and gemma-3",
     ]

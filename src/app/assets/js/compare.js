@@ -10,7 +10,7 @@ import { on, state, tell } from './store.js';
 
 const HASTE = 600;
 const CALM = 3000;
-const ORDERS = [['', 'Order as it suits'], ['one_by_one', 'One by one'], ['together', 'All at once']];
+const ORDERS = [['', 'Automatic order'], ['one_by_one', 'One by one'], ['together', 'All at once']];
 let dialog = null;
 let shown = null;   // {id, columns, told} of the comparison on show
 let draft = null;   // the form of a new one
@@ -50,7 +50,7 @@ export async function openCompare(id = null) {
     h('div', { class: 'head' },
       iconButton('left', 'Earlier comparisons', toggleList, { class: 'icon-button lists' }),
       h('h2', { id: 'compare-title' }, 'Compare'),
-      h('button', { type: 'button', class: 'button small fresh', onclick: () => compose(shown?.told.columns) }, 'New comparison'),
+      h('button', { type: 'button', class: 'button small fresh', 'data-icon': 'plus', title: 'New comparison', onclick: () => compose(shown?.told.columns) }, h('span', {}, 'New comparison')),
       iconButton('close', 'Close', () => own.close())),
     h('div', { class: 'body' },
       h('nav', { class: 'side', 'aria-label': 'Earlier comparisons' }),
@@ -104,7 +104,7 @@ function compose(like = null) {
   link(null);
   draft = draftColumns({ like: like ?? remembered(), changed: paintDraft });
   setText($('#compare-title', dialog), 'Compare');
-  setText($('.measured', dialog), '');
+  setText($('.measured', dialog), 'Columns on one machine are answered one by one, so that their figures can be compared.');
   paintDraft();
   list.mark(null);
   if (isPhone()) dialog.classList.remove('with-list');

@@ -94,7 +94,7 @@ export function column(slot, number, { head, acts, changed, home }) {
     const waits = told?.state === 'waiting';
     phase.hidden = !live && !waits;
     phase.classList.toggle('waits', waits);
-    setText($('.words', phase), waits ? told.words : [live?.notice, live?.words].filter(Boolean).join(' '));
+    setText($('.words', phase), waits ? told.waits : [live?.notice, live?.words].filter(Boolean).join(' '));
     setText($('.speed', phase), live?.speed && !waits ? `${live.speed} tok/s` : '');
   }
 
