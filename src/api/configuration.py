@@ -33,6 +33,7 @@ RUNTIME = (
     "keep_models_within",
     "pinned_models",
     "tools",
+    "runs",
     "hf_token",
     "log_level",
 )

@@ -24,6 +24,7 @@ from api.settings_parts import (
     FallbackEntry,
     ModelsEntry,
     ProviderEntry,
+    RunsEntry,
     ServerUrl,
     ToolsEntry,
     fits_a_header,
@@ -173,6 +174,9 @@ class Settings(BaseSettings):
     )
     tools: Annotated[ToolsEntry, NoDecode] = Field(
         ToolsEntry(), description="idle_minutes and max_running of tool servers"
+    )
+    runs: Annotated[RunsEntry, NoDecode] = Field(
+        RunsEntry(), description="keep_days: how long runs outside of chats are kept"
     )
     token: SecretStr | None = Field(
         None, description=f"the password of this LM Desk, {TOKEN_LENGTH} characters or more"

@@ -203,3 +203,19 @@ class ToolsEntry(Value):
         return ToolRules(
             idle_seconds=minutes * 60 if minutes else None, max_running=self.max_running
         )
+
+
+class RunsEntry(Value):
+    """What is written under `runs`."""
+
+    keep_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="remove runs outside of chats after so many days; 0 keeps them for ever",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_bare(cls, value: Any) -> Any:
+        return _flat(value)

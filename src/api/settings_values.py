@@ -13,7 +13,7 @@ from api.settings import PREFIX, BadSetting, Keys
 # Where a value comes from, the strongest first.
 Origin = Literal["argument", "environment", ".env", "file", "default"]
 # What holds further settings, and so is spelled with __ between in the environment.
-NESTED = ("providers", "models", "fallback", "tools")
+NESTED = ("providers", "models", "fallback", "tools", "runs")
 
 
 @dataclass(frozen=True, slots=True)

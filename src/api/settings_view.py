@@ -7,7 +7,7 @@ from pydantic import BaseModel, SecretStr
 
 from api.configuration import RUNTIME, Configuration
 from api.settings import LMSTUDIO, Settings
-from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry, ToolsEntry
+from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry, RunsEntry, ToolsEntry
 from api.settings_values import dotted
 from api.settings_words import is_secret
 from core.configured import (
@@ -48,6 +48,7 @@ def _all_keys() -> list[tuple[str, ...]]:
         ],
         "fallback": [("fallback", "remote")],
         "tools": [("tools", key) for key in ToolsEntry.model_fields],
+        "runs": [("runs", key) for key in RunsEntry.model_fields],
         "providers": [],
     }
     return [keys for key in Settings.model_fields for keys in inner.get(key, [(key,)])]
@@ -93,6 +94,7 @@ def _description(keys: tuple[str, ...]) -> str:
         "models": ModelsEntry,
         "fallback": FallbackEntry,
         "tools": ToolsEntry,
+        "runs": RunsEntry,
     }
     return holders.get(keys[0], Settings).model_fields[keys[-1]].description or ""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from api.settings import BadSetting, Contradiction, Keys, Settings
-from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry, ToolsEntry
+from api.settings_parts import FallbackEntry, ModelsEntry, ProviderEntry, RunsEntry, ToolsEntry
 from api.settings_values import Source, dotted
 from core.preferences import TASKS
 
@@ -82,6 +82,7 @@ def _holder(keys: Keys) -> type[BaseModel] | None:
         "models": ModelsEntry,
         "fallback": FallbackEntry,
         "tools": ToolsEntry,
+        "runs": RunsEntry,
     }
     if keys[0] == "providers":
         return ProviderEntry if len(keys) > 2 else None

@@ -1,7 +1,6 @@
 """Who plays which part: the only module that knows the adapters."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ from core.downloads import Downloads
 from core.embeddings import EmbeddingService
 from core.fleet import Fleet
 from core.jobs import JobService
+from core.keeping import Keeping
 from core.learned import Learned
 from core.library import ModelLibrary
 from core.likeness import Likeness
@@ -36,7 +36,7 @@ from core.load_settings import LoadSettings
 from core.loads import Loads
 from core.monitor import HardwareMonitor
 from core.planner import Planner
-from core.ports import ChatStore, HardwareProbe
+from core.ports import HardwareProbe
 from core.providers import ProviderConfig
 from core.recipes import RecipeService
 from core.recorder import FlightRecorder
@@ -71,7 +71,6 @@ from infrastructure.tools import (
 EMBEDDED = "embedded"
 # The page and the API come up without the first look if a provider is slow to answer.
 FIRST_LOOK_SECONDS = 1.0
-DELETED_CHATS_KEPT_SECONDS = 30 * 24 * 3600
 
 
 @asynccontextmanager
@@ -83,7 +82,6 @@ async def open_services(
         stack.enter_context(claimed(settings.data_dir))
         store = await stack.enter_async_context(open_store(sqlite_url(settings.data_dir)))
         await store.mark_interrupted(reason="server_stopped")
-        await _purge(store)
         jobs = JobService()
         configuration = Configuration(settings, sources)
         engine = _engine(settings, jobs)
@@ -143,7 +141,8 @@ async def open_services(
         )
         await runs.open()
         turns.runner = runs
-        for task in (watch.run(), monitor.run(), recorder.run()):
+        keeping = Keeping(store, runs, settings.runs.keep_days)
+        for task in (watch.run(), monitor.run(), recorder.run(), keeping.run()):
             await stack.enter_async_context(_background(task))
         stack.push_async_callback(recorder.aclose)
         stack.push_async_callback(turns.aclose)
@@ -161,6 +160,7 @@ async def open_services(
             recorder.keep_out(_secrets(new, engine))
             upkeep.follow(new.upkeep)
             tools.follow(new.tools.rules)
+            keeping.follow(new.runs.keep_days)
             hub.use_token(new.hf_token)
             set_log_level(new.log_level)
 
@@ -314,7 +314,3 @@ async def _first_look(watch: ProviderWatch) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(FIRST_LOOK_SECONDS):
             await watch.looked.wait()
-
-
-async def _purge(store: ChatStore) -> None:
-    await store.purge_deleted(before=time.time() - DELETED_CHATS_KEPT_SECONDS)

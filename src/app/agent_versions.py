@@ -10,6 +10,7 @@ ABSENT = "not set"
 LONGEST = 90
 ABILITIES = {"vision": "sees pictures", "tools": "uses tools", "reasoning": "thinks first"}
 APPROVALS = {"ask": "asks each time", "read-only": "reads freely", "auto": "never asks"}
+PLANS = {"auto": "where it suits", "on": "always", "off": "never"}
 PLAIN = {"name": "Name", "picture": "Picture", "description": "Purpose"}
 PARAMETERS = {
     "temperature": "Temperature",
@@ -50,6 +51,7 @@ def differences(then: Agent, now: Agent) -> list[dict[str, Any]]:
         *_each(PARAMETERS, then.parameters, now.parameters),
         _lines("Tools", [_tool(t) for t in then.tools], [_tool(t) for t in now.tools]),
         *_each(LIMITS, then.limits, now.limits),
+        _plain("Running plan", *(PLANS[each.plan] for each in (then, now))),
         _plain("Another model answers", *(_strict(each.strict) for each in (then, now))),
     ]
     return [change for change in found if change is not None]

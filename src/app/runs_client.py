@@ -62,7 +62,12 @@ class RunCalls(Connection):
         return await self._send(RunInfo, "POST", f"{_path(run_id)}/stop", None, timeout=PATIENT)
 
     async def delete_run(self, run_id: str) -> None:
+        """It is stopped first; `restore_run` brings it back."""
         await self._request("DELETE", _path(run_id), timeout=PATIENT)
+
+    async def restore_run(self, run_id: str) -> RunInfo:
+        """Undo a delete."""
+        return await self._send(RunInfo, "POST", f"{_path(run_id)}/restore", None)
 
     async def allowed_tools(self) -> list[AllowedTool]:
         """What was let run for good, newest first."""

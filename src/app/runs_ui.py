@@ -9,7 +9,7 @@ from app import runs_words, wording
 from app.client import DeskClient
 from app.replies import Reply
 from core.errors import DeskError
-from core.runs import AllowedTool, Approval, CallRecord, RunInfo, RunPage, RunStep
+from core.runs import AllowedTool, Approval, CallRecord, PlanItem, RunInfo, RunPage, RunStep
 from core.tool_server import ToolServer
 
 NOT_USABLE = {
@@ -109,6 +109,10 @@ def _add_one(router: APIRouter, client: DeskClient) -> None:
         await client.delete_run(run_id)
         return Response(status_code=204)
 
+    @router.post("/runs/{run_id}/restore")
+    async def restore(run_id: str) -> dict[str, Any]:
+        return brief_view(await client.restore_run(run_id), now=time.time())
+
 
 def _add_calls(router: APIRouter, client: DeskClient) -> None:
     @router.get("/runs/{run_id}/calls/{call_id:path}/result")
@@ -139,6 +143,7 @@ def brief_view(run: RunInfo, *, now: float) -> dict[str, Any]:
         "agent_id": run.agent_id,
         "state": "waiting" if waiting else run.state,
         "words": "Waits for you" if waiting else runs_words.STATES[run.state],
+        "plan": runs_words.plan_share(run),
         "running": run.state == "running",
         "model": wording.short_model(run.model_id.partition(":")[2] or run.model_id),
         "servers": list(run.servers),
@@ -169,30 +174,47 @@ def run_view(run: RunInfo, *, now: float) -> dict[str, Any]:
         else "",
         "mode": runs_words.MODES[run.approve][0] if run.approve else "",
         "output": run.output,
-        "steps": [_step(step, run) for step in run.steps],
+        "steps": _steps(run, now=now),
+        "summed": bool(run.steps) and run.steps[-1].summary,
+        "items": [_item(item) for item in run.plan],
         "approvals": [approval_view(each, now=now) for each in run.approvals],
     }
 
 
-def _step(step: RunStep, run: RunInfo) -> dict[str, Any]:
+def _steps(run: RunInfo, *, now: float) -> list[dict[str, Any]]:
+    planned = [step.number for step in run.steps if step.plan and not step.plan.problem]
+    first = planned[0] if planned else None
+    return [_step(step, run, first=step.number == first, now=now) for step in run.steps]
+
+
+def _item(item: PlanItem) -> dict[str, str]:
+    glyph, words = runs_words.PLAN_STATES[item.state]
+    return {"text": item.text, "state": item.state, "glyph": glyph, "words": words}
+
+
+def _step(step: RunStep, run: RunInfo, *, first: bool, now: float) -> dict[str, Any]:
     last = run.steps[-1] is step
     return {
+        "title": "Summary" if step.summary else f"Step {step.number}",
+        "summary": step.summary,
+        "plan": runs_words.step_plan(step, first=first),
+        "refused": bool(step.plan and step.plan.problem),
         "number": step.number,
         "why": step.why,
         "reasoning": step.reasoning,
         "facts": runs_words.step_facts(step),
-        "calls": [call_view(call, run) for call in step.calls],
+        "calls": [call_view(call, run, now=now) for call in step.calls],
         # What it writes now may become the answer.
-        "answer": last and not step.calls,
+        "answer": last and not step.calls and step.plan is None,
     }
 
 
-def call_view(call: CallRecord, run: RunInfo) -> dict[str, Any]:
+def call_view(call: CallRecord, run: RunInfo, *, now: float) -> dict[str, Any]:
     """One call: what it was to do, and what came of it."""
     glyph, words = runs_words.CALL_STATES[call.state]
     text = runs_words.readable(call.arguments)
     asked = call.asked_arguments
-    ran = call.state in {"success", "failure"} and call.size > 0
+    ran = call.state in {"success", "failure"} and (call.size > 0 or call.images > 0)
     return {
         "id": call.id,
         "name": f"{call.server}.{call.tool}" if call.server else call.tool,
@@ -200,11 +222,15 @@ def call_view(call: CallRecord, run: RunInfo) -> dict[str, Any]:
         "glyph": glyph,
         "words": words,
         "arguments": text if call.arguments else "",
+        "named": runs_words.named(call.arguments)[: runs_words.NAMED_CHARS],
         "folded": len(text) > runs_words.FOLDED_CHARS,
         "asked": runs_words.readable(asked) if asked is not None else None,
         "result": call.preview,
         "more": ran and (call.size > len(call.preview) or call.images > 0),
-        "facts": wording.DOT.join(runs_words.call_facts(call, limit=run.limits.result_chars)),
+        "pictures": call.images,
+        "facts": wording.DOT.join(
+            runs_words.call_facts(call, limit=run.limits.result_chars, now=now)
+        ),
     }
 
 

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from app import wording
-from core.runs import Approval, CallRecord, RunInfo, RunStep, RunUsage
+from core.running_plan import counted as plan_counted
+from core.runs import Approval, CallRecord, PlanState, RunInfo, RunStep, RunUsage
 from core.tools import ApprovalMode
 from core.turn_plan import NOW_ASKS
 
 # More than this is folded: a screen of arguments hides the next step.
 FOLDED_CHARS = 240
+# Of arguments so much stands beside their fold.
+NAMED_CHARS = 160
 # So much stands in one line.
 LINE_CHARS = 64
 STATES = {
@@ -29,6 +32,12 @@ CALL_STATES = {
     "denied": ("⊘", "not allowed"),
     "invalid": ("✕", "could not be called"),
     "stopped": ("■", "not finished"),
+}
+PLAN_STATES: dict[PlanState, tuple[str, str]] = {
+    "open": ("○", "open"),
+    "in_progress": ("◐", "in progress"),
+    "done": ("✓", "done"),
+    "dropped": ("–", "dropped"),
 }
 MODES: dict[ApprovalMode, tuple[str, str]] = {
     "ask": ("Ask about each call", "Nothing runs before you said yes to it."),
@@ -106,9 +115,11 @@ def ending(run: RunInfo) -> str:
     return {"stopped": "Stopped by you.", "interrupted": "Interrupted."}.get(run.state, "Failed.")
 
 
-def call_facts(call: CallRecord, *, limit: int) -> list[str]:
+def call_facts(call: CallRecord, *, limit: int, now: float) -> list[str]:
     """Who let it run, how long it took, how much came back. `limit` is what the model gets."""
     facts = [_decided(call)]
+    if call.state == "running" and call.began_at is not None:
+        facts += [call.doing, wording.duration(float(int(max(0.0, now - call.began_at))))]
     if call.seconds is not None:
         facts.append(wording.duration(call.seconds))
     if call.size > len(call.preview):
@@ -129,6 +140,33 @@ def _decided(call: CallRecord) -> str:
     if call.decided_by == "timeout":
         return "nobody answered in time"
     return "you allowed it for good" if call.decided_by == "remembered" else ""
+
+
+def plan_share(run: RunInfo) -> str:
+    """`3 of 5`, of a run that keeps a plan; dropped items do not count."""
+    done, count = plan_counted(run.plan)
+    return f"{done} of {count}" if count else ""
+
+
+def step_plan(step: RunStep, *, first: bool) -> str:
+    """What a step did to the plan. `first`: there was none before."""
+    note = step.plan
+    if note is None:
+        return ""
+    if note.problem:
+        return f"A plan was not taken: {note.problem}"
+    if first:
+        return f"Plan made: {counted(note.count, 'item')}"
+    return f"Plan: {note.done} of {note.count} done" if note.count else "The plan was dropped"
+
+
+def named(arguments: Mapping[str, Any]) -> str:
+    """The arguments in a line: `page: monday.md, lines: 3`."""
+    said = (
+        f"{name}: {each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)}"
+        for name, each in arguments.items()
+    )
+    return ", ".join(said)
 
 
 def step_facts(step: RunStep) -> str:

@@ -7,7 +7,17 @@ import pytest
 from app.runs_ui import allowed_view, approval_view, call_view, page_view, run_view, server_view
 from core.agents import AgentLimits
 from core.chats import Problem
-from core.runs import AllowedTool, Approval, CallRecord, RunInfo, RunPage, RunStep, RunUsage
+from core.runs import (
+    AllowedTool,
+    Approval,
+    CallRecord,
+    PlanItem,
+    PlanNote,
+    RunInfo,
+    RunPage,
+    RunStep,
+    RunUsage,
+)
 from core.tool_server import ToolInfo, ToolServer
 
 NOW = 1_000_000.0
@@ -132,7 +142,7 @@ def test_a_server_that_says_nothing_of_its_tool_is_not_taken_for_harmless() -> N
 def test_a_call_says_how_it_went_and_who_decided(
     known: dict[str, Any], words: str, facts: str
 ) -> None:
-    view = call_view(call(**known), run())
+    view = call_view(call(**known), run(), now=NOW)
     assert (view["words"], view["facts"]) == (words, facts)
 
 
@@ -145,6 +155,7 @@ def test_a_changed_call_shows_what_ran_and_what_the_model_had_written() -> None:
             decided_by="person",
         ),
         run(),
+        now=NOW,
     )
     assert '"b"' in view["arguments"]
     assert '"a"' in view["asked"]
@@ -153,11 +164,57 @@ def test_a_changed_call_shows_what_ran_and_what_the_model_had_written() -> None:
 
 def test_only_a_result_that_is_longer_than_its_beginning_can_be_shown_whole() -> None:
     part = call(state="success", preview="abc", size=70_000, cut=True, seconds=1.0)
-    view = call_view(part, run())
+    view = call_view(part, run(), now=NOW)
     assert view["more"]
     assert view["facts"] == "1.0 s · 70k characters · the model got the first 32k"
-    assert not call_view(call(state="success", preview="abc", size=3), run())["more"]
-    assert not call_view(call(state="denied", preview="No."), run())["more"]
+    assert not call_view(call(state="success", preview="abc", size=3), run(), now=NOW)["more"]
+    assert not call_view(call(state="denied", preview="No."), run(), now=NOW)["more"]
+
+
+def test_a_call_that_runs_says_for_how_long_and_what_its_server_says() -> None:
+    view = call_view(call(state="running", began_at=NOW - 12.4, doing="half, 50%"), run(), now=NOW)
+    assert (view["words"], view["facts"]) == ("running", "half, 50% · 12 s")
+
+
+def test_arguments_stand_in_a_line_beside_their_fold() -> None:
+    view = call_view(call(arguments={"page": "ä.md", "lines": [1, 2]}), run(), now=NOW)
+    assert view["named"] == "page: ä.md, lines: [1, 2]"
+    assert len(call_view(call(arguments={"text": "x" * 9000}), run(), now=NOW)["named"]) == 160
+
+
+def test_a_plan_is_told_in_the_list_above_the_steps_and_in_each_step() -> None:
+    plan = (
+        PlanItem(text="Read", state="done"),
+        PlanItem(text="Write", state="in_progress"),
+        PlanItem(text="Sing", state="dropped"),
+    )
+    steps = (
+        RunStep(number=1, plan=PlanNote(problem="Item 1 has no text.")),
+        RunStep(number=2, plan=PlanNote(done=0, count=3)),
+        RunStep(number=3, plan=PlanNote(done=1, count=2)),
+    )
+    view = run_view(run(plan=plan, steps=steps), now=NOW)
+    assert view["plan"] == "1 of 2"
+    assert [(item["text"], item["words"]) for item in view["items"]] == [
+        ("Read", "done"),
+        ("Write", "in progress"),
+        ("Sing", "dropped"),
+    ]
+    assert [step["plan"] for step in view["steps"]] == [
+        "A plan was not taken: Item 1 has no text.",
+        "Plan made: 3 items",
+        "Plan: 1 of 2 done",
+    ]
+    assert [step["refused"] for step in view["steps"]] == [True, False, False]
+    assert not any(step["answer"] for step in view["steps"])
+    assert run_view(run(), now=NOW)["plan"] == ""
+
+
+def test_the_last_word_of_a_run_at_its_limit_is_its_summary() -> None:
+    steps = (RunStep(number=1, calls=(call(),)), RunStep(number=2, why="So far.", summary=True))
+    view = run_view(run(state="done", reason="limit_rounds", steps=steps), now=NOW)
+    assert [step["title"] for step in view["steps"]] == ["Step 1", "Summary"]
+    assert view["summed"]
 
 
 def test_the_last_words_without_calls_are_the_answer() -> None:

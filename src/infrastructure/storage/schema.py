@@ -144,7 +144,7 @@ runs = Table(
     metadata,
     Column("seq", Integer, primary_key=True),
     Column("id", String, nullable=False, unique=True),
-    # No foreign key: a run outlives its chat, so that what it did can still be looked up.
+    # No foreign key: a purge takes the runs of chats that are gone, see `SqlRuns.purge_runs`.
     Column("chat_id", String),
     Column("state", String, nullable=False),
     # JSON of the whole run.

@@ -10,6 +10,7 @@ const PAUSE = 350; // after the last key
 const FACES = ['💡', '✍️', '🔍', '💻', '📚', '🧮', '🍲', '🌍', '🗂️', '🎨'];
 const NEEDS = [['vision', 'See pictures'], ['tools', 'Use tools'], ['reasoning', 'Think before answering']];
 const PARAMETERS = [['temperature', 'Temperature', { min: 0, max: 2, step: 0.05 }], ['top_p', 'Top-p', { min: 0.01, max: 1, step: 0.01 }], ['top_k', 'Top-k', { min: 0, max: 1000, step: 1 }], ['max_tokens', 'Max tokens', { min: 1, max: 1000000, step: 1 }]];
+const PLANS = [['auto', 'Where the model and its window are large enough'], ['on', 'Always'], ['off', 'Never']];
 const LIMITS = [['rounds', 'Rounds', 20, { min: 1, max: 200, step: 1 }], ['tokens', 'Tokens', 200000, { min: 100, max: 10000000, step: 1 }], ['minutes', 'Minutes', 30, { min: 0.1, max: 1440, step: 'any' }], ['result_chars', 'Characters of a result', 32000, { min: 200, max: 2000000, step: 1 }]];
 
 export function agentForm({ id, agent, kit, changed, saved, say, checked, duplicate, recent }) {
@@ -59,6 +60,8 @@ export function agentForm({ id, agent, kit, changed, saved, say, checked, duplic
     h('fieldset', { class: 'field wide' }, h('legend', {}, 'Parameters'),
       h('div', { class: 'numbers' }, PARAMETERS.map(([key, label, range]) => labelled({ key: `parameters.${key}`, label, control: number(draft.parameters[key], range, 'auto', (value) => set({ parameters: { ...draft.parameters, [key]: value } })) })))),
     toolsSection({ kit, draft, locked, changed: (tools) => set({ tools }) }),
+    labelled({ key: 'plan', label: 'Running plan', hint: 'A short list of what it will do and how far it is, which you see while it works with tools. Costs about 170 tokens in each request.', wide: true,
+      control: h('select', { disabled: locked, onchange: (event) => set({ plan: event.target.value }) }, PLANS.map(([value, words]) => h('option', { value, selected: value === draft.plan }, words))) }),
     h('details', { class: 'more' }, h('summary', {}, 'Limits and strictness'),
       h('p', { class: 'said' }, 'Where a run with tools ends by itself, and how much of a result the model gets. You always see all of it.'),
       h('div', { class: 'numbers' }, LIMITS.map(([key, label, rest, range]) => labelled({ key: `limits.${key}`, label, control: number(draft.limits[key], range, String(rest), (value) => set({ limits: { ...draft.limits, [key]: value ?? rest } })) }))),

@@ -5,8 +5,8 @@ import { reloadModels } from './models.js';
 import { state } from './store.js';
 
 export const NEW = 'new';
-const FIELDS = ['name', 'description', 'instructions', 'picture', 'parameters', 'models', 'needs', 'starters', 'tools', 'limits', 'strict'];
-const EMPTY = { name: '', description: '', instructions: '', picture: '', parameters: {}, models: [], needs: [], starters: [], tools: [], limits: { rounds: 20, tokens: 200000, minutes: 30, result_chars: 32000 }, strict: true };
+const FIELDS = ['name', 'description', 'instructions', 'picture', 'parameters', 'models', 'needs', 'starters', 'tools', 'limits', 'plan', 'strict'];
+const EMPTY = { name: '', description: '', instructions: '', picture: '', parameters: {}, models: [], needs: [], starters: [], tools: [], limits: { rounds: 20, tokens: 200000, minutes: 30, result_chars: 32000 }, plan: 'auto', strict: true };
 const drafts = new Map(); // what the disk does not take is at least kept as long as the page
 const others = new BroadcastChannel('desk.agents');
 others.onmessage = () => { reloadModels().catch(() => { /* the pulse says that nobody answers */ }); };
@@ -24,7 +24,9 @@ function found(id) {
   if (drafts.has(id)) return drafts.get(id);
   try {
     const read = JSON.parse(kept.get(`agent.${id}`));
-    return read?.draft && FIELDS.every((name) => name in read.draft) ? read : null;
+    // One from before there were plans is as good as any.
+    const draft = read?.draft && { plan: 'auto', ...read.draft };
+    return draft && FIELDS.every((name) => name in draft) ? { ...read, draft } : null;
   } catch { return null; }
 }
 

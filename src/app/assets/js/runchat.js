@@ -93,7 +93,7 @@ async function readCosts() {
   if (!chatId || !state.rows.some((row) => row.run && !costs.has(row.run))) return;
   try {
     const { runs } = await call('GET', `runs?limit=200&chat_id=${encodeURIComponent(chatId)}`);
-    for (const run of runs) if (!run.running) costs.set(run.id, run.cost);
+    for (const run of runs) if (!run.running) costs.set(run.id, run.plan ? `${run.cost} · plan ${run.plan}` : run.cost);
   } catch { return; } // the words without figures stay
   for (const button of $$('.run-fold')) setText(button, costs.get(button.dataset.run) ?? button.textContent);
 }

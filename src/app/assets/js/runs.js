@@ -92,7 +92,7 @@ async function beat(own) {
 
 function paintList() {
   const list = $('.list', dialog);
-  const key = JSON.stringify([runs.map(({ id, words, cost, task }) => [id, words, cost, task]), shown?.id, Math.floor(Date.now() / 60000)]);
+  const key = JSON.stringify([runs.map(({ id, words, cost, plan, task }) => [id, words, cost, plan, task]), shown?.id, Math.floor(Date.now() / 60000)]);
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
@@ -103,7 +103,7 @@ function paintList() {
 const line = (run) => h('li', {}, h('button', { type: 'button', 'data-run': run.id, 'aria-current': run.id === shown?.id ? 'true' : null, onclick: () => choose(run.id) },
   h('span', { class: 'task' }, run.task),
   h('small', {}, h('span', { class: `state ${run.state}` }, run.words), ` · ${run.model} · ${ago(run.at)}`),
-  h('small', {}, run.cost)));
+  h('small', {}, run.plan ? `${run.cost} · plan ${run.plan}` : run.cost)));
 
 function leave() {
   shown?.view.leave();
@@ -170,22 +170,27 @@ async function stop(button, runId) {
   if (own === dialog) beat(own);
 }
 
-// Twice, as nothing brings it back.
 async function remove(button, runId) {
   const own = dialog;
-  if (!button.dataset.sure) {
-    button.dataset.sure = '1';
-    setText(button, 'Delete for good');
-    setTimeout(() => { if (button.isConnected) { delete button.dataset.sure; setText(button, 'Delete'); } }, 4000);
-    return;
-  }
   button.disabled = true;
   try {
     await call('DELETE', `runs/${encodeURIComponent(runId)}`, undefined, { timeout: 60000 });
   } catch (problem) { button.disabled = false; say(problem); return; }
   if (own !== dialog) return;
   runs = runs.filter((run) => run.id !== runId);
-  back();
+  leave();
+  const undo = h('button', { type: 'button', class: 'button small', onclick: () => bringBack(runId, gone) }, 'Undo');
+  const gone = h('div', { class: 'gone' }, h('p', { role: 'status' }, 'The run is deleted.'), undo);
+  $('.one', own).replaceChildren(gone);
+  paintList();
+  undo.focus();
+}
+
+async function bringBack(runId, place) {
+  try {
+    await call('POST', `runs/${encodeURIComponent(runId)}/restore`);
+    if (place.isConnected) choose(runId);
+  } catch (problem) { place.append(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`)); }
 }
 
 function say(problem) {
@@ -217,8 +222,8 @@ async function showAllowed() {
     const allowed = await call('GET', 'runs/allowed');
     if (!place.isConnected) return;
     setText(note, allowed.length ? 'Runs use these without asking, unless text from outside came in first.' : 'Nothing. Calls that you approve for every run are listed here, and can be taken back.');
-    place.replaceChildren(...allowed.map((each) => h('li', {}, h('span', {}, h('code', {}, each.name), h('small', {}, `${each.words} · ${ago(each.at)}`)),
-      h('button', { type: 'button', class: 'button small', 'aria-label': `Ask again about ${each.name}`, onclick: ({ currentTarget }) => askAgain(currentTarget, each) }, 'Ask again'))));
+    place.replaceChildren(...allowed.map((each) => h('li', {}, h('span', {}, h(each.tool === null ? 'b' : 'code', {}, each.name), h('small', {}, `${each.words} · ${ago(each.at)}`)),
+      h('button', { type: 'button', class: 'button small', 'aria-label': `Ask again about ${each.tool === null ? `all tools of ${each.server}` : each.name}`, onclick: ({ currentTarget }) => askAgain(currentTarget, each) }, 'Ask again'))));
   } catch (problem) { setText(note, `${problem.message} ${problem.hint ?? ''}`); }
 }
 

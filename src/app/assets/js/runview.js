@@ -8,21 +8,25 @@ const EXCERPT = 90;
 // `chat`: the answer itself stands below, so it is left out here. `changed` asks for a fresh look.
 export function timeline({ chat = false, changed = () => {}, home = () => {} } = {}) {
   const note = h('p', { class: 'note', hidden: true });
+  const plan = planPart();
   const steps = h('ol', { class: 'steps', 'aria-label': 'Steps' });
-  const answer = h('div', { class: 'answer', hidden: true }, h('h3', {}, 'Answer'), h('div', { class: 'text' }));
+  const answer = h('div', { class: 'answer', hidden: true }, h('h3'), h('div', { class: 'text' }));
   const end = h('p', { class: 'end', hidden: true });
   const total = h('p', { class: 'total' });
-  const node = h('div', { class: 'run' }, note, steps, answer, h('div', { class: 'over' }, end, total));
+  const node = h('div', { class: 'run' }, note, plan.node, steps, answer, h('div', { class: 'over' }, end, total));
   const forms = new Map();
   let greeted = false;
 
   function update(run) {
     note.hidden = !run.note;
     setText(note, run.note);
-    const shown = run.steps.filter((step) => !(step.answer && !step.reasoning && (chat || !run.running)));
+    plan.update(run);
+    const shown = run.steps.filter((step) => !(step.answer && !step.summary && !step.reasoning && (chat || !run.running)));
     while (steps.children.length > shown.length) steps.lastChild.remove();
     shown.forEach((step, index) => paintStep(steps.children[index] ?? steps.appendChild(emptyStep()), step, run));
+    node.toggleAttribute('data-running', run.running);
     answer.hidden = chat || run.running || !run.output;
+    setText($('h3', answer), run.summed ? 'Summary' : 'Answer');
     setText($('.text', answer), answer.hidden ? '' : run.output);
     end.hidden = run.running;
     end.className = `end ${run.good ? 'good' : 'bad'}`;
@@ -32,7 +36,11 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
   }
 
   function paintStep(item, step, run) {
-    setText($('.number', item), `Step ${step.number}`);
+    setText($('.number', item), step.title);
+    const planned = $('.planned', item);
+    planned.hidden = !step.plan;
+    planned.classList.toggle('refused', step.refused);
+    setText(planned, step.plan);
     setText($('.facts', item), step.facts);
     const thoughts = $('.thoughts', item);
     thoughts.hidden = !step.reasoning;
@@ -49,8 +57,10 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
 
   function paintCall(item, each, run) {
     const waiting = run.approvals.some((asked) => asked.call_id === each.id);
-    const key = JSON.stringify([each, waiting]);
-    if (item.dataset.key === key) return;
+    const { facts, ...rest } = each;
+    const key = JSON.stringify([rest, waiting]);
+    // The seconds of a call under way go on without the rest being painted anew.
+    if (item.dataset.key === key) { setText($('.called .facts', item), facts); return; }
     const opened = new Set($$('details[open]', item).map((fold) => fold.dataset.fold));
     const closed = new Set($$('details:not([open])', item).map((fold) => fold.dataset.fold));
     const focused = item.contains(document.activeElement) ? document.activeElement.closest('details')?.dataset.fold : null;
@@ -95,7 +105,35 @@ const emptyStep = () => h('li', { class: 'step' },
   h('p', { class: 'top' }, h('b', { class: 'number' }), h('span', { class: 'facts' })),
   h('details', { class: 'thoughts', hidden: true }, h('summary', {}, 'Thoughts'), h('div', { class: 'text' })),
   h('p', { class: 'words text', hidden: true }),
+  h('p', { class: 'planned', hidden: true }),
   h('ul', { class: 'calls', 'aria-label': 'Tool calls', hidden: true }));
+
+// What the model said it will do; the person may fold it.
+function planPart() {
+  const share = h('b', { class: 'share' });
+  const now = h('span', { class: 'excerpt' });
+  const list = h('ol', {});
+  const node = h('details', { class: 'plan', hidden: true, open: true }, h('summary', {}, h('b', {}, 'Plan'), share, now), list);
+  let seen = '';
+
+  function update({ items, plan, running }) {
+    node.hidden = !items.length;
+    const key = JSON.stringify([items, running]);
+    if (key === seen) return;
+    seen = key;
+    setText(share, plan);
+    setText(now, items.find((each) => each.state === 'in_progress')?.text ?? '');
+    let current = null; // where a run is over, nothing is under way
+    list.replaceChildren(...items.map((each) => {
+      const here = running && !current && each.state === 'in_progress';
+      if (here) current = each;
+      return h('li', { 'data-state': each.state, 'aria-current': here ? 'step' : null },
+        h('i', { class: 'glyph', 'aria-hidden': 'true' }, each.glyph), h('span', { class: 'text' }, each.text), h('span', { class: 'sr' }, `, ${each.words}`));
+    }));
+  }
+
+  return { node, update };
+}
 
 const emptyCall = (each) => h('li', { 'data-call': each.id }, h('div', { class: 'call' }), h('div', { class: 'asks' }));
 
@@ -106,31 +144,37 @@ const wholeOf = (item) => fetched.get(item) ?? null;
 function callParts(each, run, { waiting, opened, closed, whole }) {
   const open = (name, usual) => (opened.has(name) || (usual && !closed.has(name)));
   return [
-    h('p', { class: 'called' }, h('i', { class: 'glyph', 'aria-hidden': 'true' }, each.glyph), h('code', {}, each.name), h('span', { class: 'state' }, each.words), each.facts ? h('span', { class: 'facts' }, each.facts) : null),
-    each.arguments && !waiting ? fold('arguments', each.asked === null ? 'Arguments' : 'Arguments as you changed them', each.arguments, open('arguments', !each.folded)) : null,
+    h('p', { class: 'called' }, h('i', { class: 'glyph', 'aria-hidden': 'true' }, each.glyph), h('code', {}, each.name), h('span', { class: 'state' }, each.words), h('span', { class: 'facts' }, each.facts)),
+    each.arguments && !waiting ? fold('arguments', each.asked === null ? 'Arguments' : 'Arguments as you changed them', each.arguments, open('arguments', false), each.named) : null,
     each.asked === null ? null : fold('asked', 'Arguments the model wrote', each.asked, open('asked', false)),
-    each.result ? resultPart(each, run, whole, open('result', each.state === 'failure' || each.state === 'denied' || each.state === 'invalid')) : null,
+    each.result || each.pictures ? resultPart(each, run, whole, open('result', each.pictures > 0 || ['failure', 'denied', 'invalid'].includes(each.state))) : null,
   ].filter(Boolean);
 }
 
-const fold = (name, label, text, open) => h('details', { 'data-fold': name, open },
-  h('summary', {}, label, h('span', { class: 'excerpt' }, excerpt(text))), h('pre', { tabindex: 0 }, text));
+const fold = (name, label, text, open, brief = text) => h('details', { 'data-fold': name, open },
+  h('summary', {}, label, h('span', { class: 'excerpt' }, excerpt(brief))), h('pre', { tabindex: 0 }, text));
 
 function resultPart(each, run, whole, open) {
   const label = each.state === 'success' ? 'Result' : each.state === 'denied' ? 'Why not' : 'What went wrong';
-  const place = h('div', { class: 'result' }, ...(whole ? wholeParts(whole) : [h('pre', { tabindex: 0 }, each.result)]));
-  return h('details', { 'data-fold': 'result', open }, h('summary', {}, label, h('span', { class: 'excerpt' }, excerpt(each.result))), place,
-    each.more && !whole ? h('button', { type: 'button', class: 'button small', onclick: ({ currentTarget }) => showWhole(currentTarget, place, each, run) }, 'Show whole result') : null);
+  const place = h('div', { class: 'result' }, ...(whole ? wholeParts(whole) : [each.result ? h('pre', { tabindex: 0 }, each.result) : null]));
+  const button = h('button', { type: 'button', class: 'button small', onclick: () => show(true) }, each.pictures ? 'Show picture' : 'Show whole result');
+  const lacks = each.more && !whole;
+  const part = h('details', { 'data-fold': 'result', open }, h('summary', {}, label, h('span', { class: 'excerpt' }, excerpt(each.result))), place, lacks ? button : null);
+  // A picture says nothing folded up, so it comes by itself with the fold.
+  if (lacks && each.pictures) part.addEventListener('toggle', () => { if (part.open && button.isConnected && !button.disabled) show(false); });
+  const show = (asked) => showWhole(button, place, each, run, asked);
+  return part;
 }
 
-async function showWhole(button, place, each, run) {
+async function showWhole(button, place, each, run, asked) {
+  const item = button.closest('li');
   button.disabled = true;
   try {
     const whole = await call('GET', `runs/${encodeURIComponent(run.id)}/calls/${encodeURIComponent(each.id)}/result`, undefined, { timeout: 60000 });
-    fetched.set(button.closest('li'), whole);
+    fetched.set(item, whole);
     place.replaceChildren(...wholeParts(whole));
     button.remove();
-    $('pre', place)?.focus();
+    if (asked) $('pre', place)?.focus();
   } catch (problem) {
     button.disabled = false;
     place.append(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`));
