@@ -9,6 +9,9 @@ import pytest
 from core.agents import Agent, AgentTool
 from core.runs import PlanItem, RunInfo
 from tests.agent_upstream import AgentUpstream, Call, Say
+from tests.integration.test_mcp_server import client_of
+from tests.integration.test_mcp_server import told as told_by
+from tests.integration.test_runs_api import desk_with_tools
 from tests.run_bench import RunBench, calls, run_bench
 
 pytestmark = pytest.mark.anyio
@@ -251,3 +254,32 @@ async def test_in_json_mode_a_plan_is_written_like_any_call(tmp_path: Path) -> N
 
         assert (info.output, [item.text for item in info.plan]) == ("42.", ["Look"])
         assert calls(info) == []
+
+
+async def test_whoever_called_over_mcp_gets_the_plan(tmp_path: Path) -> None:
+    async with desk_with_tools(tmp_path) as (desk, upstream), client_of(desk) as client:
+        hold = asyncio.Event()
+        upstream.plays(
+            Say("", [plan(("Look", "done"), ("Say it", "in_progress"))]), Say("Half", hold=hold)
+        )
+        asked = {"mcp_name": "box", "task": "Say it.", "model": "qwen/qwen3-4b", "wait_s": 0}
+        run_id = told_by(await client.call_tool("autonomous_with_mcp", asked))["run_id"]
+        seen: list[str | None] = []
+
+        async def progress(share: float, total: float | None, message: str | None) -> None:
+            seen.append(message)
+
+        async with asyncio.timeout(60):
+            while not (look := told_by(await client.call_tool("get_run", {"run_id": run_id}))).get(
+                "plan"
+            ):
+                await asyncio.sleep(0.02)
+        assert look["plan"] == [
+            {"text": "Look", "state": "done"},
+            {"text": "Say it", "state": "in_progress"},
+        ]
+        hold.set()
+        asked = {"run_id": run_id, "wait_s": 30}
+        ended = told_by(await client.call_tool("get_run", asked, progress_callback=progress))
+        assert (ended["state"], ended["output"]) == ("done", "Half")
+        assert any("(Say it)" in (message or "") for message in seen)
