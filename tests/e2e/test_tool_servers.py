@@ -1,7 +1,10 @@
 """The Tools panel: what a server would run is shown in full, and nothing runs before a yes."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import Open
 from tests.e2e.running import Desk, wait_for
+from tests.sign_in_servers import authority, guarded_tools
 from tests.tool_boxes import scripted
 
 HOSTILE = "<img src=x onerror=alert(1)> Says it again."
@@ -120,3 +124,84 @@ def test_a_server_that_does_not_start_says_why_and_a_remote_one_can_be_added(
     page.keyboard.press("Escape")
     expect(opened).to_have_count(0)
     expect(page.get_by_role("button", name="Tools", exact=True)).to_be_focused()
+
+
+@pytest.fixture
+def guarded_url() -> Iterator[str]:
+    """The address of a tool server that wants a person to sign in somewhere else."""
+    address: Future[str] = Future()
+
+    async def run() -> None:
+        over = asyncio.Event()
+        ends.append((asyncio.get_running_loop(), over))
+        async with authority() as made, guarded_tools(made) as url:
+            address.set_result(url)
+            await over.wait()
+
+    ends: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        yield address.result(timeout=30)
+    finally:
+        loop, over = ends[0]
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+
+
+def test_a_person_signs_in_in_a_new_tab_and_out_again(
+    tool_desk: Desk, open_tab: Open, guarded_url: str
+) -> None:
+    (tool_desk.data / "mcp.json").write_text(
+        json.dumps({"mcpServers": {"far": {"url": guarded_url}}})
+    )
+    screen = open_tab(tool_desk)
+    screen.allow(r"status of 400 .*/ui/tool-servers")
+    page, opened = screen.page, panel(screen.page)
+    far = opened.locator("li[data-server=far]")
+    far.get_by_role("button", name="Trust far").click()
+    far.get_by_role("button", name="Start far").click()
+    expect(far).to_have_attribute("data-state", "needs_sign_in", timeout=30_000)
+    expect(opened.get_by_role("status")).to_contain_text("1 needs you to sign in.")
+    far.get_by_role("button", name="Sign in to far").click()
+    link = far.get_by_role("link")
+    expect(link).to_be_focused()
+    host = str(link.get_attribute("href")).split("/")[2]
+    expect(far.locator(".host")).to_have_text(host)
+    assert axe(page) == ""
+
+    with page.context.expect_page() as opening:
+        link.click()
+    tab = opening.value
+    expect(tab.get_by_role("heading")).to_have_text("You are signed in", timeout=30_000)
+    assert axe(tab) == ""
+    tab.close()
+    expect(far).to_have_attribute("data-state", "ready", timeout=30_000)
+    expect(far).to_contain_text("signed in")
+    far.get_by_role("button", name="Sign out of far").click()
+    expect(far).to_have_attribute("data-state", "idle")
+
+
+def test_how_a_server_runs_is_changed_in_its_card(tool_desk: Desk, open_tab: Open) -> None:
+    screen = open_tab(tool_desk)
+    screen.allow(r"status of 400 .*/ui/tool-servers")
+    opened = panel(screen.page)
+    made = opened.locator("li[data-server=made]")
+    made.get_by_role("button", name="Trust made").click()
+    expect(made).to_have_attribute("data-state", "idle")
+    made.get_by_text("How it runs").click()
+    made.get_by_label("Seconds for a call, at most: made").fill("90")
+    made.get_by_role("button", name="Save how made runs").click()
+    wait_for(
+        lambda: tool_desk.get("/tool-servers/made")["call_seconds"] == 90, what="the time limit"
+    )
+    expect(made).to_have_attribute("data-state", "idle")
+    made.get_by_label("Variables of yours it also gets: made").fill("LMDESK_TOKEN")
+    made.get_by_role("button", name="Save how made runs").click()
+    expect(made).to_contain_text("may hold its password")
+    expect(made.get_by_label("Variables of yours it also gets: made")).to_have_value("LMDESK_TOKEN")
+    made.get_by_label("Variables of yours it also gets: made").fill("HTTPS_PROXY")
+    made.get_by_role("button", name="Save how made runs").click()
+    expect(made).to_have_attribute("data-state", "changed")
+    expect(made).to_contain_text("gets HTTPS_PROXY")
+    assert axe(screen.page) == ""

@@ -1,6 +1,7 @@
 // The Tools panel: every tool server, what it would run, a yes to it, its switches and its log.
 import { $, $$, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
+import { arrangement, forgetDrafts, pending, signing } from './toolsetup.js';
 
 const PAUSE = 3000;
 const ASKING = [['', 'As the agent says'], ['ask', 'Always ask'], ['read-only', 'Ask unless it only reads'], ['auto', 'Ask only if the agent does']];
@@ -29,6 +30,7 @@ export function openToolServers() {
     clearTimeout(timer);
     own.remove();
     dialog = null;
+    forgetDrafts();
     if (before?.isConnected) before.focus();
   });
   own.showModal();
@@ -54,7 +56,7 @@ function paint(own, found) {
   const list = $('.servers', own);
   const kept = new Map([...list.children].map((item) => [item.dataset.key, item]));
   const items = found.servers.map((each) => {
-    const key = JSON.stringify(each);
+    const key = JSON.stringify([each, pending(each)]);
     return kept.get(key) ?? card(each, key); // an unchanged one keeps its selection and its focus
   });
   if (items.length !== list.children.length || items.some((item, index) => item !== list.children[index])) {
@@ -65,11 +67,12 @@ function paint(own, found) {
   }
   $('.problems', own).replaceChildren(...found.problems.map(problemCard));
   const asking = found.servers.filter((each) => each.asks).length;
+  const away = found.servers.filter((each) => each.state === 'needs_sign_in').length;
   const running = found.servers.filter((each) => each.state === 'ready').length;
   const words = found.servers.length
-    ? [asking ? `${asking} need${asking === 1 ? 's' : ''} your yes.` : '', `${running} of ${found.servers.length} running. One starts when an agent wants it.`]
+    ? [asking ? `${asking} need${asking === 1 ? 's' : ''} your yes.` : '', away ? `${away} need${away === 1 ? 's' : ''} you to sign in.` : '', `${running} of ${found.servers.length} running. One starts when an agent wants it.`]
     : ['No tool server is configured yet.'];
-  say(own, words.filter(Boolean).join(' '), asking > 0);
+  say(own, words.filter(Boolean).join(' '), asking + away > 0);
   setText($('.from', own), `Read from ${found.files.join(', ')}. The first file counts where two name the same server.`);
 }
 
@@ -90,10 +93,12 @@ function card(each, key) {
       h('label', { class: 'turn' }, tick(each.enabled, `Use ${each.name}`, `on ${each.name}`, (box) => act(box, each, 'POST', box.checked ? 'enable' : 'disable')), 'On')),
     each.command ? h('pre', { tabindex: '0', 'aria-label': each.transport === 'http' ? `Address of ${each.name}` : `Command line of ${each.name}` }, h('code', {}, each.command)) : null,
     h('p', { class: 'facts' }, facts(each)),
-    each.message && !each.asks ? h('p', { class: each.light === 'attention' ? 'wrong' : '' }, each.message) : null,
-    each.hint && !each.asks && each.light === 'attention' ? h('p', { class: 'hint' }, each.hint) : null,
+    each.message && !each.asks && each.state !== 'needs_sign_in' ? h('p', { class: each.light === 'attention' ? 'wrong' : 'hint' }, each.message) : null,
+    each.hint && !each.asks && each.light === 'attention' && each.state !== 'needs_sign_in' ? h('p', { class: 'hint' }, each.hint) : null,
     each.asks ? question(each) : null,
+    signing(each, lookAt),
     each.tools.length ? tools(each) : null,
+    each.command ? arrangement(each, folded(`how ${each.name}`, 'How it runs'), (button, changes) => act(button, each, 'PATCH', '', changes)) : null,
     log(each),
     buttons(each));
   return item;
@@ -104,6 +109,7 @@ function facts(each) {
   if (each.also_in.length) parts.push(`also in ${each.also_in.join(', ')}, which is not used`);
   if (each.cwd) parts.push(`runs in ${each.cwd}`);
   if (each.env_names.length) parts.push(`gets ${each.env_names.join(', ')}`);
+  if (each.signed_in) parts.push('signed in');
   if (each.header_names.length) parts.push(`sends ${each.header_names.join(', ')}`);
   return `${parts.join(' · ')}.`;
 }
@@ -149,6 +155,7 @@ function buttons(each) {
   const works = each.enabled && !each.asks && each.command;
   return h('div', { class: 'acts' },
     works ? h('button', { type: 'button', class: 'button small', 'data-focus': `start ${each.name}`, 'aria-label': `${each.state === 'ready' ? 'Restart' : 'Start'} ${each.name}`, onclick: (event) => act(event.currentTarget, each, 'POST', 'restart') }, each.state === 'ready' ? 'Restart' : 'Start') : null,
+    each.signed_in ? h('button', { type: 'button', class: 'button small', 'data-focus': `sign out ${each.name}`, 'aria-label': `Sign out of ${each.name}`, onclick: (event) => act(event.currentTarget, each, 'POST', 'sign-out') }, 'Sign out') : null,
     each.asks || !each.command || each.state === 'off' ? null : h('button', { type: 'button', class: 'button small', 'data-focus': `distrust ${each.name}`, 'aria-label': `Stop trusting ${each.name}`, onclick: (event) => act(event.currentTarget, each, 'POST', 'distrust') }, 'Stop trusting'),
     each.ours ? h('button', { type: 'button', class: 'button small', 'aria-label': `Remove ${each.name}`, onclick: (event) => remove(event.currentTarget, each) }, 'Remove') : null,
     h('p', { class: 'wrong', role: 'alert' }));
@@ -185,12 +192,19 @@ async function act(control, each, method, path, body) {
   clearTimeout(timer);
   turn += 1;
   let wrong = '';
-  try { await call(method, `tool-servers/${encodeURIComponent(each.name)}/${path}`, body, { timeout: 0 }); } catch (problem) { wrong = [problem.message, problem.hint].filter(Boolean).join(' '); }
+  try { await call(method, `tool-servers/${encodeURIComponent(each.name)}${path && `/${path}`}`, body, { timeout: 0 }); } catch (problem) { wrong = [problem.message, problem.hint].filter(Boolean).join(' '); }
   control.disabled = false;
-  if (!dialog) return;
+  if (!dialog) return !wrong;
   delete item.dataset.key; // painted anew whatever became of it
   await look(dialog);
   if (wrong) tell(each.name, wrong);
+  return !wrong;
+}
+
+async function lookAt(focus) {
+  if (!dialog) return;
+  await look(dialog);
+  $$('[data-focus]', dialog).find((each) => each.dataset.focus === focus)?.focus();
 }
 
 function tell(name, words) {
