@@ -32,13 +32,21 @@ def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
     upstream = AgentUpstream()
     upstream.plays(
-        Say("I look at Monday first.", [Call("read", {"page": "monday.md"})], usage=(412, 31)),
+        Say(
+            "I look at Monday first.",
+            [planned("in_progress", "open", "open"), Call("read", {"page": "monday.md"})],
+            usage=(512, 81),
+        ),
         Say(
             "The plumber is still open, and Ada waits for the minutes. I write Tuesday.",
-            [Call("write", {"page": "tuesday.md", "text": TUESDAY})],
-            usage=(618, 74),
+            [
+                planned("done", "in_progress", "open"),
+                Call("write", {"page": "tuesday.md", "text": TUESDAY}),
+            ],
+            usage=(718, 134),
         ),
-        Say("Tuesday is planned: the plumber at nine, then the minutes for Ada.", usage=(731, 22)),
+        Say("", [planned("done", "done", "done")], usage=(934, 60)),
+        Say("Tuesday is planned: the plumber at nine, then the minutes for Ada.", usage=(1031, 22)),
     )
     with tempfile.TemporaryDirectory() as folder, Studio(upstream).up() as studio:
         desk = office(Path(folder), studio)
@@ -52,6 +60,13 @@ def main() -> int:
         finally:
             desk.stop()
     return 0
+
+
+def planned(*states: str) -> Call:
+    """The running plan, its items in these states."""
+    texts = ("Read Monday", "Write Tuesday", "Tell what is planned")
+    items = [{"text": text, "state": state} for text, state in zip(texts, states, strict=True)]
+    return Call("update_plan", {"items": items})
 
 
 def office(folder: Path, studio: Studio) -> Desk:
