@@ -17,6 +17,7 @@ from playwright.sync_api import (
 )
 
 from tests import tinygguf
+from tests.e2e.office import Office, open_office
 from tests.e2e.running import Desk, Studio
 from tests.e2e.screen import Screen
 from tests.nvml import LIBRARY
@@ -198,6 +199,21 @@ def studio_desk(studio: ScriptedLMStudio, running_studio_desk: Desk) -> Desk:
 def studio_screen(studio_desk: Desk, open_tab: Open) -> Screen:
     """A tab on an empty chat of the desk with the scripted LM Studio."""
     return open_tab(studio_desk)
+
+
+# With tools
+
+
+@pytest.fixture(scope="package")
+def running_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    with open_office(tmp_path_factory.mktemp("office")) as office:
+        yield office
+
+
+@pytest.fixture
+def office(running_office: Office) -> Office:
+    """A notebook, an agent that uses it, and a model that writes in it."""
+    return running_office.renew()
 
 
 # With nothing

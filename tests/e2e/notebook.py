@@ -1,11 +1,12 @@
-"""A real MCP server on standard input and output with a notebook: tools that read, write and take long."""
+"""A real MCP server on standard input and output with a notebook: tools that read, write, draw and take long."""
 
 import asyncio
+import base64
 import sys
 from pathlib import Path
 
 from mcp.server import MCPServer
-from mcp.types import ToolAnnotations
+from mcp.types import ImageContent, TextContent, ToolAnnotations
 
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
@@ -25,6 +26,13 @@ def main() -> None:
         """Writes a page anew."""
         (pages / Path(page).name).write_text(text)
         return f"{page} has {len(text)} characters now."
+
+    @server.tool(annotations=READS, structured_output=False)
+    def picture(page: str, caption: str = "") -> list[ImageContent | TextContent]:
+        """Shows a drawing."""
+        drawn = base64.b64encode((pages / Path(page).name).read_bytes()).decode()
+        shown = ImageContent(type="image", data=drawn, mime_type="image/png")
+        return [TextContent(type="text", text=caption), shown] if caption else [shown]
 
     @server.tool(annotations=READS)
     async def ponder() -> str:

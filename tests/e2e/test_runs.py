@@ -1,105 +1,28 @@
 """Runs in the page: the timeline, requests answered each way, a reload in between, the dialog."""
 
-import json
 import re
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
-from tests.agent_upstream import AgentUpstream, Call, Say
+from tests.agent_upstream import Call, Say
 from tests.e2e.conftest import Open
 from tests.e2e.looking import accessibility_problems, sticking_out
-from tests.e2e.running import Desk, Studio, wait_for
-from tests.e2e.screen import Screen
-
-NOTEBOOK = Path(__file__).with_name("notebook.py")
-MODEL = "lmstudio:qwen/qwen3-4b"
-MONDAY = "Call the plumber. <b>Now.</b>\n" * 100
-READ = Call("read", {"page": "monday.md"})
-WRITE = Call("write", {"page": "tuesday.md", "text": "Nothing yet."})
-TASK = "Write Tuesday from Monday."
-
-
-class Office(NamedTuple):
-    """A desk with a notebook, and the model that works with it."""
-
-    desk: Desk
-    model: AgentUpstream
-    pages: Path
-    agent_id: str
-
-    def chat(self) -> str:
-        """A new one with the agent, which is asked for something."""
-        chat_id = self.desk.new_chat(agent_id=self.agent_id, model_id=MODEL)
-        self.desk.ask(chat_id, TASK)
-        return chat_id
-
-    def run(self) -> str:
-        """A new one outside of chats."""
-        body = {"task": TASK, "servers": ["notebook"], "model": MODEL}
-        return str(self.desk.post("/runs", body)["run_id"])
-
-    def result(self) -> dict[str, Any]:
-        """The newest run, once it is over."""
-        newest = self.desk.get("/runs", limit=1)["runs"][0]["id"]
-
-        def ended() -> dict[str, Any] | None:
-            told: dict[str, Any] = self.desk.get(f"/runs/{newest}")
-            return told if told["state"] != "running" else None
-
-        found = wait_for(ended, what="the end of the run")
-        assert found
-        return found
-
-
-@pytest.fixture(scope="module")
-def running_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    folder = tmp_path_factory.mktemp("office")
-    pages = folder / "pages"
-    pages.mkdir()
-    entry = {"command": sys.executable, "args": [str(NOTEBOOK), str(pages)]}
-    folder.joinpath("data").mkdir()
-    folder.joinpath("data", "mcp.json").write_text(json.dumps({"mcpServers": {"notebook": entry}}))
-    upstream = AgentUpstream()
-    with Studio(upstream).up() as studio:
-        desk = Desk(folder, lmstudio_url=studio.url, embedded="off")
-        desk.start()
-        server = desk.get("/tool-servers/notebook")
-        desk.post("/tool-servers/notebook/trust", {"hash": server["hash"]})
-        draft = {"name": "Secretary", "tools": [{"server": "notebook"}]}
-        agent = desk.post("/agents", draft)
-        yield Office(desk, upstream, pages, agent["id"])
-        desk.stop()
-
-
-@pytest.fixture
-def office(running_office: Office) -> Office:
-    """No chats, and a notebook with Monday; the model reads it, writes Tuesday and says so."""
-    running_office.desk.clean()
-    for page in running_office.pages.iterdir():
-        page.unlink()
-    running_office.pages.joinpath("monday.md").write_text(MONDAY)
-    running_office.model.plays(
-        Say("I look at Monday.", [READ]), Say("I write Tuesday.", [WRITE]), Say("It is written.")
-    )
-    return running_office
-
-
-def request_in(place: Any) -> Locator:
-    found: Locator = place.get_by_role("group", name=re.compile("May notebook.write run"))
-    return found
-
-
-def press(form: Locator, name: str) -> None:
-    form.get_by_role("button", name=name, exact=True).click()
-
-
-def folded(screen: Screen) -> Locator:
-    return screen.page.locator(".run-fold")
+from tests.e2e.office import (
+    MODEL,
+    MONDAY,
+    PONDER,
+    READ,
+    TASK,
+    WRITE,
+    Office,
+    folded,
+    press,
+    request_in,
+    runs_dialog,
+    timeline,
+)
+from tests.e2e.running import wait_for
 
 
 def test_a_call_waits_in_the_chat_survives_a_reload_and_runs_when_approved(
@@ -122,10 +45,9 @@ def test_a_call_waits_in_the_chat_survives_a_reload_and_runs_when_approved(
     assert (office.pages / "tuesday.md").read_text() == "Nothing yet."
     expect(folded(screen)).to_have_text(re.compile(r"3 steps · 2 tool calls · \d+ tokens"))
     folded(screen).click()
-    timeline = screen.page.locator(".run-line .run")
-    expect(timeline.locator(".step")).to_have_count(2)
-    expect(timeline).to_contain_text("you said yes")
-    expect(timeline).to_contain_text("Done.")
+    expect(timeline(screen).locator(".step")).to_have_count(2)
+    expect(timeline(screen)).to_contain_text("you said yes")
+    expect(timeline(screen)).to_contain_text("Done.")
     assert accessibility_problems(screen.page) == ""
 
 
@@ -156,7 +78,9 @@ def test_a_denied_call_does_not_run_and_the_model_is_told_why(
     assert not (office.pages / "tuesday.md").exists()
     assert "Not on a Tuesday." in office.model.last_result()
     folded(screen).click()
-    expect(screen.page.locator(".run-line .run")).to_contain_text("you said no")
+    expect(timeline(screen)).to_contain_text("you said no")
+    expect(timeline(screen)).to_contain_text("Not on a Tuesday.")
+    expect(timeline(screen)).to_contain_text("Done, 1 call not allowed.")
 
 
 def test_edited_arguments_are_checked_and_run_instead(office: Office, open_tab: Open) -> None:
@@ -174,6 +98,14 @@ def test_edited_arguments_are_checked_and_run_instead(office: Office, open_tab: 
     assert (office.pages / "tuesday.md").read_text() == "By hand."
     call = office.result()["steps"][1]["calls"][0]
     assert call["asked_arguments"]["text"] == "Nothing yet."
+    folded(screen).click()
+    expect(timeline(screen)).to_contain_text("you changed its arguments")
+    theirs = timeline(screen).locator("details[data-fold=asked]")
+    expect(theirs).to_contain_text("Arguments the model wrote")
+    theirs.locator("summary").click()
+    expect(theirs.locator("pre")).to_contain_text('"text": "Nothing yet."')
+    ours = timeline(screen).locator("details", has_text="Arguments as you changed them")
+    expect(ours.locator("pre")).to_contain_text('"text": "By hand."')
 
 
 def test_a_request_takes_the_focus_but_never_from_somebody_who_writes(
@@ -234,7 +166,7 @@ def test_who_looks_at_another_chat_is_told_and_led_there(office: Office, open_ta
 
 
 def test_stop_ends_a_run_in_the_middle_of_a_call(office: Office, open_tab: Open) -> None:
-    office.model.plays(Say("I think.", [Call("ponder")]), Say("Never said."))
+    office.model.plays(Say("I think.", [PONDER]), Say("Never said."))
     screen = open_tab(office.desk, office.chat())
     expect(screen.page.get_by_label("Run under way")).to_contain_text("running")
     wait_for((office.pages / "pondering").exists, what="the call")
@@ -328,6 +260,32 @@ def test_a_tool_allowed_for_good_is_not_asked_about_until_that_is_taken_back(
     assert office.desk.get("/runs/allowed") == []
 
 
+def test_all_tools_of_a_server_allowed_for_good_are_asked_about_again_when_taken_back(
+    office: Office, open_tab: Open
+) -> None:
+    screen = open_tab(office.desk)
+    office.run()
+    dialog = runs_dialog(screen)
+    form = request_in(dialog)
+    form.get_by_role("combobox", name="Remember for").select_option("server")
+    press(form, "Approve")
+    expect(dialog.locator(".end")).to_have_text("Done.")
+
+    office.run()
+    assert office.result()["steps"][1]["calls"][0]["decided_by"] == "remembered"
+    press(dialog, "Allowed for good")
+    expect(dialog.locator(".allowed")).to_contain_text("All tools of notebook")
+    press(dialog, "Ask again about all tools of notebook")
+    expect(dialog.locator(".pane [role=status]")).to_contain_text("Nothing.")
+    assert office.desk.get("/runs/allowed") == []
+
+    run_id = office.run()
+    dialog.locator(f'[data-run="{run_id}"]').click()
+    expect(request_in(dialog)).to_be_visible()
+    press(dialog, "Stop")
+    expect(dialog.locator(".end")).to_have_text("Stopped by you.")
+
+
 def test_all_of_it_fits_on_a_phone(office: Office, open_tab: Open, phone: Any) -> None:
     screen = open_tab(office.desk, office.chat(), phone)
     form = request_in(screen.page)
@@ -335,6 +293,7 @@ def test_all_of_it_fits_on_a_phone(office: Office, open_tab: Open, phone: Any) -
     assert sticking_out(screen.page) == []
     press(form, "Approve")
     expect(screen.answers.last).to_contain_text("It is written.")
+    screen.page.get_by_role("button", name="More", exact=True).click()
     screen.page.get_by_role("button", name="Runs", exact=True).click()
     dialog = screen.page.get_by_role("dialog", name="Runs", exact=True)
     dialog.locator(".list button").first.click()
