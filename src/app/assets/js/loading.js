@@ -40,25 +40,31 @@ export async function cancelLoad(job) {
   tell('hurry');
 }
 
+async function look() {
+  try { await refresh(); } catch { /* the pulse reloads the list */ }
+}
+
 // Takes a model out of memory. One that is answering asks first, unless only `mine` is hit.
 export async function eject(name, { force = false, mine = null } = {}) {
   if (state.unloading) return;
   state.unloading = name;
   tell('jobs');
-  let again = false;
   try {
     await call('POST', 'models/unload', { model_id: name, force }, { timeout: 120000 });
   } catch (problem) {
+    state.unloading = null; // before it is offered to insist: that may be clicked at once
+    tell('jobs');
     const used = problem.code === 'model_in_use';
-    again = used && Boolean(mine) && (problem.chats ?? []).every((chat) => chat === mine);
-    const action = used ? { label: 'Stop and unload', act: () => eject(name, { force: true }) } : null;
-    if (!again) fail(problem, { action });
+    const insist = () => eject(name, { force: true });
+    if (used && mine && (problem.chats ?? []).every((chat) => chat === mine)) await insist();
+    else fail(problem, { action: used ? { label: 'Stop and unload', act: insist } : null });
+    await look();
+    return;
   }
-  try { await refresh(); } catch { /* the pulse reloads the list */ }
+  await look();
   state.unloading = null;
   tell('jobs');
   tell('hurry');
-  if (again) await eject(name, { force: true });
 }
 
 // Loads asked for here that are not running any more.

@@ -7,6 +7,7 @@ import { modelNow, on, state, STILL, tell } from './store.js';
 import { fail } from './toasts.js';
 
 let bridge = null;
+let owed = false; // an offer that waits until a list is closed
 
 export async function startModels() {
   ({ extra: bridge } = await window.desk.part('bridge'));
@@ -18,7 +19,7 @@ export async function startModels() {
   startLoading(reloadModels);
   on('jobs', () => { settle(); paint(); });
   on('opened', followChat);
-  setInterval(paint, 500);
+  setInterval(() => { if (owed) offer(); paint(); }, 500);
 }
 
 // Lists anew, and shows in the dropdowns what there is and what is picked.
@@ -44,7 +45,11 @@ function defaultModel() {
   return (chat.find((model) => model.loaded) ?? chat.find((model) => model.full_name === kept.get('model')) ?? chat[0])?.full_name ?? null;
 }
 
-const offer = () => bridge.choices({ agent: state.agent, model: state.model });
+// Never while one of the lists is open: what somebody is about to pick would move away.
+function offer() {
+  owed = Boolean($(':is(#agent, #model) input[aria-expanded=true]'));
+  if (!owed) bridge.choices({ agent: state.agent, model: state.model });
+}
 
 function picked({ kind, value }) {
   if (!value || state[kind] === value) return;
