@@ -7,8 +7,11 @@ const shown = new Map();
 export function toast(text, { hint = '', kind = 'done', action = null, lasting = kind === 'failed' ? 0 : 4000 } = {}) {
   if (!shelf) {
     shelf = h('section', { class: 'toasts', 'aria-label': 'Notes' });
-    document.body.append(shelf);
+    document.addEventListener('close', ({ target }) => { if (target === shelf.parentElement) document.body.append(shelf); }, true);
   }
+  // Behind an open dialog nobody could press Undo.
+  const host = [...document.querySelectorAll('dialog:modal')].at(-1) ?? document.body;
+  if (shelf.parentElement !== host) host.append(shelf);
   shown.get(text)?.();
   const close = () => { node.remove(); shown.delete(text); clearTimeout(timer); };
   const node = h('div', { class: `toast ${kind}`, role: kind === 'failed' ? 'alert' : 'status' },
