@@ -18,6 +18,7 @@ START_SECONDS = 60.0
 MAX_START_SECONDS = 3600.0
 MAX_CALL_SECONDS = 24 * 3600.0
 MAX_INHERITED = 50
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # LM Desk's own settings hold tokens, so they are passed on to nobody.
 _OURS = "LMDESK_"
@@ -39,6 +40,10 @@ class ServerEntry(Value):
     transport: Transport = "stdio"
     command: str = ""
     args: tuple[str, ...] = ()
+    program: str = ""
+    """The file its command is at the moment, in full; empty where there is none."""
+    leads_to: str = ""
+    """The file in full that the program is a link to; empty where it is none."""
     cwd: str | None = None
     env: dict[str, SecretStr] = Field(default_factory=dict)
     url: str = ""
@@ -56,6 +61,11 @@ class ServerEntry(Value):
     problem: str = ""
     """Why it cannot be used; empty where it can."""
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where its program lies, and where that leads; empty where it is not there."""
+        return tuple(path for path in (self.program, self.leads_to) if path)
+
     def fingerprint(self, inherit_env: Iterable[str] = ()) -> str:
         """SHA-256 of what would be started, or reached; no secret of `env` or `headers` is in it."""
         if self.transport == "http":
@@ -71,6 +81,13 @@ class ServerEntry(Value):
         }
         parts = ["stdio", self.command, list(self.args), self.cwd, names, code]
         return _sha256([*parts, inherited] if inherited else parts)
+
+
+def same_place(before: Sequence[str], now: Sequence[str]) -> bool:
+    """Whether both are one program: an upgrade where it lies changes no more than a version."""
+    if not before or not now:
+        return True  # nobody knows better, and what is not there is not started
+    return [_VERSION.sub("*", path) for path in before] == [_VERSION.sub("*", path) for path in now]
 
 
 def decides_on_code(variable: str) -> bool:
@@ -112,6 +129,8 @@ class ServerChoices(Value):
 
     trusted: str | None = None
     """The fingerprint somebody said yes to."""
+    place: tuple[str, ...] = ()
+    """Where the program lay that belongs to that yes."""
     known: tuple[Tool, ...] | None = None
     """The tools that belong to that yes; None before its first start."""
     enabled: bool | None = None
@@ -178,6 +197,11 @@ def tool_hash(tool: Tool) -> str:
     """SHA-256 of all that a server says of a tool."""
     hints = [tool.read_only, tool.destructive, tool.open_world]
     return _sha256([tool.name, tool.description, tool.arguments, hints])
+
+
+def hash_with_place(fingerprint: str, place: Sequence[str]) -> str:
+    """The hash of a server together with where its program lies."""
+    return _sha256([fingerprint, list(place)]) if place else fingerprint
 
 
 def hash_with_tools(fingerprint: str, tools: Iterable[Tool]) -> str:

@@ -12,7 +12,14 @@ from core.errors import (
     ToolServerNotTrusted,
     ToolServerOff,
 )
-from core.tool_entries import ServerChoices, ServerEntry, hash_with_tools, tool_changes
+from core.tool_entries import (
+    ServerChoices,
+    ServerEntry,
+    hash_with_place,
+    hash_with_tools,
+    same_place,
+    tool_changes,
+)
 from core.tool_server import (
     SessionDoor,
     ToolInfo,
@@ -76,9 +83,15 @@ class ServerLife:
     @property
     def hash(self) -> str:
         """What a person has to confirm."""
+        base = hash_with_place(self.fingerprint, self.entry.place)
         if self.listed is not None and self.choices.trusted == self.fingerprint and self.changes:
-            return hash_with_tools(self.fingerprint, self.listed)
-        return self.fingerprint
+            return hash_with_tools(base, self.listed)
+        return base
+
+    @property
+    def moved(self) -> bool:
+        """Its command is another program than the one somebody said yes to."""
+        return not same_place(self.choices.place, self.entry.place)
 
     @property
     def enabled(self) -> bool:
@@ -93,7 +106,7 @@ class ServerLife:
             return "failed"
         if self.choices.trusted is None:
             return "not_trusted"
-        if self.choices.trusted != self.fingerprint or self.changes:
+        if self.choices.trusted != self.fingerprint or self.moved or self.changes:
             return "changed"
         if self._opening is not None:
             return "starting"
@@ -138,6 +151,9 @@ class ServerLife:
             return (
                 f"The {what} of the tool server {name}{also} is not the one somebody said yes to."
             )
+        if self.moved:
+            before, now = (" → ".join(each) for each in (self.choices.place, self.entry.place))
+            return f"{self.entry.command} of {name} is {now} now; somebody said yes to {before}."
         tools = "; ".join(f"{tool}: {change}" for tool, change in sorted(changes.items()))
         return f"The tools of {name} are not the ones somebody said yes to ({tools})."
 
@@ -286,6 +302,8 @@ class ServerLife:
             also_in=entry.also_in,
             transport=entry.transport,
             command=entry.shown,
+            program=entry.program,
+            leads_to=entry.leads_to,
             cwd=entry.cwd,
             env_names=tuple(sorted({*entry.env, *self.choices.inherit_env})),
             header_names=tuple(sorted(entry.headers)),

@@ -66,6 +66,10 @@ class ToolServer(Value):
     transport: Transport
     command: str
     """The exact command line, or address, in full. Shown before anybody says yes to it."""
+    program: str = ""
+    """The file its command is at the moment, in full; empty where there is none."""
+    leads_to: str = ""
+    """What that file is a link to; empty where it is none."""
     cwd: str | None = None
     env_names: tuple[str, ...] = ()
     """Variables it gets; their values are never shown."""

@@ -120,6 +120,8 @@ class ToolServers:
 
     async def _know(self, life: ServerLife) -> None:
         """Keep a first list of tools, and let go of tools that are no more."""
+        if life.entry.place and not life.choices.place:
+            await self._shelf.choose(life, place=life.entry.place)
         known, listed = life.choices.known, life.listed
         if listed is None or life.changes or known == listed:
             return
@@ -185,20 +187,21 @@ class ToolServers:
                 f"The tool server {name} is not what was looked at: it changed meanwhile.",
                 hint="Look at it again, and say yes to what is shown then.",
             )
-        if life.choices.trusted == life.fingerprint:
+        if life.choices.trusted == life.fingerprint and not life.moved:
             known = life.listed if life.changes else life.choices.known
         else:
             known = None
             await life.stop()
             life.listed = None
-        await self._shelf.choose(life, trusted=life.fingerprint, known=known)
+        place = life.entry.place
+        await self._shelf.choose(life, trusted=life.fingerprint, place=place, known=known)
         return self._shelf.view(life)
 
     async def distrust(self, name: str) -> ToolServer:
         """Take the yes back; it is stopped."""
         await self._shelf.read()
         life = self._shelf.life(name)
-        await self._shelf.choose(life, trusted=None, known=None)
+        await self._shelf.choose(life, trusted=None, place=(), known=None)
         await life.stop()
         life.listed = None
         await self._shelf.forget_keys(name)

@@ -73,7 +73,8 @@ class ToolDoor:
         return ChildWay(
             Child(
                 entry.name,
-                [entry.command, *entry.args],
+                # Exactly the file that was looked at, should the PATH lead elsewhere by now.
+                [entry.program or entry.command, *entry.args],
                 env=env,
                 cwd=entry.cwd,
                 log=log,

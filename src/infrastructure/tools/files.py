@@ -15,6 +15,7 @@ from infrastructure.tools.entries import env_file_of, read_entry
 from infrastructure.tools.itself import PROBLEM as ITSELF
 from infrastructure.tools.itself import is_itself
 from infrastructure.tools.jsonc import parse, repeated_keys
+from infrastructure.tools.programs import with_program
 
 # Claude Code keeps a history in its file.
 MAX_BYTES = 64 * 1024 * 1024
@@ -76,7 +77,9 @@ class ConfigFiles:
             self._configured = self._merged(files)
             # The list of env files may be another one now.
             self._signature = tuple(_sign(path) for path in (*files, *self._env_files))
-        return self._configured
+        # What a name on the PATH is may change while no file of ours does.
+        entries = [with_program(entry, self._environment) for entry in self._configured.entries]
+        return self._configured._replace(entries=tuple(entries))
 
     def _merged(self, files: Sequence[Path]) -> Configured:
         entries: dict[str, ServerEntry] = {}
