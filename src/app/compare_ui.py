@@ -123,6 +123,7 @@ def _column_view(info: ComparisonInfo, place: int, named: dict[int, str]) -> dic
         "chat_id": column.chat_id,
         "kept": column.kept,
         "name": named[column.number],
+        "tab": compare_words.tab(column.number, named),
         "state": now.state,
         "words": compare_words.STATES[now.state],
         "waits": compare_words.waits(now, named),

@@ -38,7 +38,7 @@ ROWS = (
         lambda s: _less(s.time_to_first_token_seconds),
     ),
     Row("Tokens", lambda s: _tokens(s), lambda s: None),
-    Row("Load", lambda s: _seconds(s.load_time_seconds) or "in memory", lambda s: None),
+    Row("Load", lambda s: _load(s), lambda s: None),
 )
 
 
@@ -54,23 +54,31 @@ def name_of(column: Column, now: ColumnNow) -> str:
 
 
 def names(info: ComparisonInfo) -> dict[int, str]:
-    """Of every column; those of one name are told apart by their place."""
-    told = {
-        now.column: name_of(column, now) for column, now in zip(info.columns, info.now, strict=True)
-    }
-    every = list(told.values())
-    return {
-        number: name if every.count(name) == 1 else f"{name} ({number})"
-        for number, name in told.items()
-    }
+    """The model of every column."""
+    pairs = zip(info.columns, info.now, strict=True)
+    return {now.column: name_of(column, now) for column, now in pairs}
+
+
+def told_apart(named: dict[int, str]) -> bool:
+    """Whether the names alone say which column is meant."""
+    return len(set(named.values())) == len(named)
+
+
+def tab(number: int, named: dict[int, str]) -> str:
+    """The name where it stands alone."""
+    return named[number] if told_apart(named) else f"{named[number]} ({number})"
 
 
 def waits(now: ColumnNow, named: dict[int, str]) -> str:
     """For whom a waiting column waits; empty for any other."""
     if now.state != "waiting":
         return ""
-    before = [named[number] for number in now.waits_for]
-    return f"Waits for {joined(before)}" if before else "Waits its turn"
+    if not now.waits_for:
+        return "Waits its turn"
+    if told_apart(named):
+        return f"Waits for {joined([named[number] for number in now.waits_for])}"
+    numbers = joined([str(number) for number in now.waits_for])
+    return f"Waits for column{'' if len(now.waits_for) == 1 else 's'} {numbers}"
 
 
 def joined(parts: list[str]) -> str:
@@ -109,8 +117,10 @@ def note(info: ComparisonInfo, named: dict[int, str]) -> str:
 
 def _order(measured: Round, named: dict[int, str], *, running: bool) -> str:
     if measured.order == "one_by_one":
-        turns = ", then ".join(named[part.column] for part in measured.parts)
-        return f"One by one: {turns}." if running else f"Measured one by one: {turns}."
+        words = "One by one" if running else "Measured one by one"
+        if told_apart(named):
+            return f"{words}: {', then '.join(named[part.column] for part in measured.parts)}."
+        return f"{words}, in the order {', '.join(str(part.column) for part in measured.parts)}."
     if running:
         return "All at once."
     return (
@@ -137,8 +147,8 @@ def _best(info: ComparisonInfo, row: Row) -> str | None:
     told = [(value, row.words(each)) for each in done if (value := row.value(each)) is not None]
     if len(told) < 2:
         return None
-    (best, words), (second, _) = sorted(told, reverse=True)[:2]
-    return words if best - second > CLOSE * abs(best) else None
+    (best, words), (second, others) = sorted(told, reverse=True)[:2]
+    return words if best - second > CLOSE * abs(best) and words != others else None
 
 
 def _speed(rate: float | None) -> str | None:
@@ -151,6 +161,12 @@ def _seconds(count: float | None) -> str | None:
 
 def _less(value: float | None) -> float | None:
     return None if value is None else -value
+
+
+def _load(stats: TurnStats) -> str | None:
+    if stats.load_time_seconds:
+        return wording.duration(stats.load_time_seconds)
+    return None if stats.output_tokens is None else "in memory"
 
 
 def _tokens(stats: TurnStats) -> str | None:

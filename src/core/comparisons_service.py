@@ -118,9 +118,8 @@ class ComparisonService:
         models = {}
         for number in dict.fromkeys(numbers):
             column = comparison.column(number)
-            chat = await self._chats.chat(column.chat_id)
             turn = turn_of(comparison, column, draft.content)
-            models[number] = await self._checked(number, chat, turn)
+            models[number] = await self._checked(number, column.chat_id, turn)
         order = draft.order or usual_order(self._library, models.values())
         self._require_rest(comparison)  # others may have come meanwhile
         await self._begin(comparison, draft.content, models, order=order)
@@ -208,10 +207,11 @@ class ComparisonService:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _checked(self, number: int, chat: Chat, draft: TurnDraft) -> ModelInfo:
+    async def _checked(self, number: int, chat: Chat | str, draft: TurnDraft) -> ModelInfo:
         """The model that would answer. Raises what keeps it from that, naming the column."""
         try:
-            return (await self._turns.check(chat, draft)).model
+            known = await self._chats.chat(chat) if isinstance(chat, str) else chat
+            return (await self._turns.check(known, draft)).model
         except MessageEmpty:
             raise
         except DeskError as error:

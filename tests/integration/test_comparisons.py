@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from core.chats import Chat, Message
+from core.comparisons import Column, Comparison
+from infrastructure.storage import open_store, sqlite_url
 from tests.agent_upstream import AgentUpstream, Say
 from tests.desk import DeskUnderTest, run_desk
 from tests.servers import serve
@@ -271,3 +274,21 @@ async def test_the_same_model_can_stand_in_two_columns_as_two_agents(tmp_path: P
         assert states(now) == ["done", "done"]
         assert [body.get("temperature") for body in studio.bodies] == [0.0, 1.0]
         assert await said(desk, now, 2) == ["Who are you?", "Once."]
+
+
+async def test_columns_are_not_indexed_by_meaning_until_they_are_kept(tmp_path: Path) -> None:
+    async with open_store(sqlite_url(tmp_path)) as store:
+        chat = Chat(id="col", title="", created_at=1.0, updated_at=1.0, comparison_id="c")
+        column = Column(number=1, chat_id=chat.id)
+        made = Comparison(id="c", title="?", columns=(column,), created_at=1.0, updated_at=1.0)
+        await store.comparisons.add_comparison(made, [chat])
+        question = Message(id="q", chat_id="col", role="user", content="Why?", created_at=1.0)
+        await store.add_messages([question], head_id="q")
+        index = store.message_index
+        assert await index.unindexed("s", limit=9) == []
+
+        await store.comparisons.release_chat("col")
+        assert await index.unindexed("s", limit=9) == [("q", "Why?")]
+        await index.keep_messages("s", {"q": (1.0, 0.0)})
+        found = await index.similar_chats("s", (1.0, 0.0), "why", limit=9)
+        assert [each.id for each in found] == ["col"]

@@ -145,10 +145,17 @@ def test_a_waiting_column_says_for_whom_and_shows_its_question() -> None:
     assert [each["question"] for each in columns] == [None, "Why?", "Why?"]
 
 
-def test_two_columns_of_one_model_are_told_apart() -> None:
-    view = comparison_view(told(None, None, models=("phi", "phi")))
+def test_two_columns_of_one_model_are_told_apart_by_their_numbers() -> None:
+    info = told(None, None, models=("phi", "phi"))
+    view = comparison_view(info)
 
-    assert [each["name"] for each in view["columns"]] == ["phi (1)", "phi (2)"]
+    assert [each["name"] for each in view["columns"]] == ["phi", "phi"]
+    assert [each["tab"] for each in view["columns"]] == ["phi (1)", "phi (2)"]
+    assert view["note"] == "Measured one by one, in the order 1, 2."
+
+    waits = {"state": "waiting", "message_id": None, "model": None, "waits_for": (1,)}
+    info = info.model_copy(update={"now": (info.now[0], info.now[1].model_copy(update=waits))})
+    assert comparison_view(info)["columns"][1]["waits"] == "Waits for column 1"
 
 
 def test_who_made_room_and_what_went_wrong_is_said() -> None:

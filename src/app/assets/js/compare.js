@@ -17,10 +17,13 @@ let draft = null;   // the form of a new one
 let list = null;
 let timer = 0;
 let sending = false;
+let away = false;    // whether the server did not answer the last time
 
 export function startCompare() {
   document.addEventListener('click', (event) => { if (event.target.closest?.('[data-act=compare]')) openCompare(); });
   on('chat', paintNotice);
+  on('models', () => { if (draft && !dialog.contains(document.activeElement?.closest('select'))) paintDraft(); });
+  on('offline', () => { if (!state.offline && shown) { shown.columns.forEach((each) => each.refresh()); beat(); } });
   const linked = new URLSearchParams(location.search).get('compare');
   if (linked) whenKnown(() => openCompare(linked));
 }
@@ -143,7 +146,7 @@ async function present(told) {
   }));
   shown = { id: told.id, columns, told };
   state.compared = new Set(told.columns.map((each) => each.chat_id));
-  place(columns.map((each) => each.node), told.columns.map((each) => each.name));
+  place(columns.map((each) => each.node), told.columns.map((each) => each.tab));
   list.mark(told.id);
   take(told);
 }
@@ -153,8 +156,12 @@ function take(told) {
   shown.told = told;
   setText($('#compare-title', dialog), told.title);
   setText($('.measured', dialog), told.note);
-  told.columns.forEach((each, index) => shown.columns[index].update(each));
-  $$('.tabs button', dialog).forEach((tab, index) => setText(tab, told.columns[index]?.name ?? ''));
+  told.columns.forEach((each, index) => shown.columns[index].update({ ...each, busy: told.running }));
+  $$('.tabs button', dialog).forEach((tab, index) => {
+    setText(tab, told.columns[index].tab);
+    tab.toggleAttribute('data-asks', shown.columns[index].asks());
+  });
+  if (away) { away = false; say(null); }
   paintComposer();
   if (ended) list.reload();
   clearTimeout(timer);
@@ -171,7 +178,8 @@ async function beat() {
   } catch (problem) {
     if (mine !== shown) return;
     if (problem.code === 'comparison_not_found') { compose(); say(problem); return; }
-    timer = setTimeout(beat, CALM); // the offline notice is below; it goes on by itself
+    if (problem.offline) { away = true; say(problem); }
+    timer = setTimeout(beat, CALM);
   }
 }
 
@@ -182,7 +190,7 @@ function whoAnswers(each) {
     h('span', {}, h('b', {}, each.name), h('small', {}, agent)));
 }
 
-const asked = () => $$('.who input', dialog).map((each, index) => (each.checked ? index + 1 : 0)).filter(Boolean);
+const asked = () => $$('.who input', dialog).map((each, index) => (each.checked && shown.told.columns[index].state !== 'gone' ? index + 1 : 0)).filter(Boolean);
 
 function place(nodes, names) {
   const grid = $('.columns', dialog);

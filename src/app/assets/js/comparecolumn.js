@@ -6,6 +6,7 @@ import { runLine } from './runchat.js';
 import { timeline } from './runview.js';
 
 const EVERY = 700;
+const costs = new Map();
 const slots = new Map(); // Gradio's parts, by the number of the column
 
 // Waits for Gradio's parts of this column; they live in the page, and are only lent to the dialog.
@@ -33,7 +34,7 @@ export function column(slot, number, { head, acts, changed, home }) {
   const bar = h('div', { class: 'acts' });
   const node = h('section', { class: 'column', 'data-column': number, 'aria-label': `Column ${number}` },
     h('header', {}, head, h('p', { class: 'doing' }, words, stop)), talk, h('div', { class: 'under' }, figures, bar));
-  const letGo = sticky(talk);
+  const end = sticky(talk);
   const watcher = new MutationObserver(dress);
   watcher.observe(slot.hist, { childList: true, subtree: true });
   let told = null;
@@ -41,13 +42,14 @@ export function column(slot, number, { head, acts, changed, home }) {
   let live = null;
   let shownKey = null;
   let following = null;
+  let shown = 0; // requests that wait in it
   let timer = 0;
   slot.ear = { facts: onFacts, state: onState };
 
+  const asks = () => Boolean(live?.words?.startsWith('Waiting for you'));
+
   function update(now) {
     told = now;
-    setText(words, now.words);
-    words.dataset.state = now.state;
     words.title = now.room;
     stop.hidden = now.state !== 'writing' && now.state !== 'waiting';
     pending.hidden = now.question === null;
@@ -70,7 +72,13 @@ export function column(slot, number, { head, acts, changed, home }) {
 
   function onFacts(facts) {
     if (!facts || facts.view !== slot.view || !told) return;
-    if (facts.problem || !facts.chat) { rows = []; live = null; dress(); return; }
+    if (facts.problem || !facts.chat) {
+      live = null;
+      shownKey = null; // it is asked for again with the next look at the comparison
+      onRun();
+      paintPhase();
+      return;
+    }
     rows = facts.rows;
     const was = live;
     live = facts.job_id ? { job_id: facts.job_id, words: 'Starting' } : null;
@@ -91,6 +99,8 @@ export function column(slot, number, { head, acts, changed, home }) {
   }
 
   function paintPhase() {
+    setText(words, asks() ? 'Waits for you' : told.words);
+    words.dataset.state = asks() ? 'asks' : told.state;
     const waits = told?.state === 'waiting';
     phase.hidden = !live && !waits;
     phase.classList.toggle('waits', waits);
@@ -105,6 +115,8 @@ export function column(slot, number, { head, acts, changed, home }) {
     clearTimeout(timer);
     following?.view.leave();
     following = null;
+    shown = 0;
+    end.hold(false);
     run.hidden = true;
     run.removeAttribute('data-calls');
     run.replaceChildren();
@@ -123,7 +135,12 @@ export function column(slot, number, { head, acts, changed, home }) {
       if (mine !== following) return;
       if (seen) {
         run.hidden = false;
+        const waits = seen.approvals.length;
+        end.hold(waits > 0);
         mine.view.update(seen);
+        // The request from its beginning, whatever has grown below it.
+        if (waits > shown) requestAnimationFrame(() => $('.approval', run)?.closest('li').scrollIntoView({ block: 'start' }));
+        shown = waits;
         run.toggleAttribute('data-calls', Boolean(seen.steps.at(-1)?.calls.length));
       }
     } catch (problem) { if (!problem.offline) console.error(problem); }
@@ -147,6 +164,20 @@ export function column(slot, number, { head, acts, changed, home }) {
       foot.dataset.key = key;
       row.append(foot);
     });
+    readCosts();
+  }
+
+  // What the work with tools cost, as the line under its answer says.
+  async function readCosts() {
+    const lines = $$('.run-fold', slot.hist);
+    if (lines.some((line) => !costs.has(line.dataset.run))) {
+      for (const line of lines) costs.set(line.dataset.run, null); // asked for once
+      try {
+        const { runs } = await call('GET', `runs?limit=200&chat_id=${encodeURIComponent(told.chat_id)}`);
+        for (const each of runs) costs.set(each.id, each.cost);
+      } catch { return; } // the words without figures stay
+    }
+    for (const line of $$('.run-fold', slot.hist)) setText(line, costs.get(line.dataset.run) ?? line.textContent);
   }
 
   function footer(facts, last) {
@@ -155,7 +186,8 @@ export function column(slot, number, { head, acts, changed, home }) {
       facts.run ? runLine(facts) : null,
       h('p', { class: 'facts' },
         facts.label ? h('span', { class: 'label' }, facts.label) : null,
-        facts.difference ? h('span', { class: 'differs' }, facts.difference) : null));
+        facts.difference ? h('span', { class: 'differs' }, facts.difference) : null,
+        facts.route ? h('span', {}, facts.route.words) : null));
   }
 
   const problemParts = (problem, retry = true) => [
@@ -173,7 +205,7 @@ export function column(slot, number, { head, acts, changed, home }) {
   function paintActs() {
     if (!told) return;
     const answer = rows.at(-1)?.role === 'assistant' && !live ? rows.at(-1).text : '';
-    const rests = !['writing', 'waiting', 'gone'].includes(told.state);
+    const rests = !['writing', 'waiting', 'gone'].includes(told.state) && !told.busy;
     const key = JSON.stringify([answer.length, rests, told.kept, told.state]);
     if (bar.dataset.key === key) return;
     bar.dataset.key = key;
@@ -190,19 +222,20 @@ export function column(slot, number, { head, acts, changed, home }) {
     following?.view.leave();
     following = null;
     watcher.disconnect();
-    letGo();
+    end.leave();
     slot.ear = null;
     slot.view += 1;
     slot.bridge.show({ chat_id: null, view: slot.view }); // ends the following, and empties it
     slot.home.append(slot.hist, slot.live);
   }
 
-  return { node, update, leave };
+  return { node, update, leave, asks, refresh: () => { shownKey = null; } };
 }
 
 // Follows the end of this column, unless its reader scrolled up.
 function sticky(scroller) {
   let stick = true;
+  let held = false;
   let before = 0;
   scroller.addEventListener('scroll', () => {
     const gap = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
@@ -210,8 +243,8 @@ function sticky(scroller) {
     if (gap <= 40) stick = true;
     before = scroller.scrollTop;
   }, { passive: true });
-  const watch = new ResizeObserver(() => { if (stick) scroller.scrollTop = scroller.scrollHeight; });
+  const watch = new ResizeObserver(() => { if (stick && !held) scroller.scrollTop = scroller.scrollHeight; });
   for (const child of scroller.children) watch.observe(child);
   watch.observe(scroller);
-  return () => watch.disconnect();
+  return { hold: (now) => { held = now; }, leave: () => watch.disconnect() };
 }

@@ -43,7 +43,7 @@ export function draftColumns({ like, changed }) {
     const model = models().find((one) => one.full_name === each.model_id);
     return [
       model ? h('p', {}, h('b', {}, model.state_words), model.facts.filter(([name]) => name !== 'Provider').slice(0, 3).map(([, value]) => ` · ${value}`)) : null,
-      agent ? h('p', {}, agent.description) : null,
+      agent?.description ? h('p', {}, agent.description) : null,
       agent?.tools?.length ? h('p', {}, 'Works with tools, and asks before it changes anything.') : null].filter(Boolean);
   }
 

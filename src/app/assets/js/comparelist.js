@@ -36,7 +36,7 @@ export function comparisonList(side, { choose, gone }) {
   const row = (each) => h('li', { 'data-id': each.id },
     h('button', { type: 'button', class: 'open', 'aria-current': each.id === current ? 'true' : null, title: each.title, onclick: () => choose(each.id) },
       h('span', { class: 'title' }, each.title),
-      h('small', {}, each.running ? h('b', {}, 'Answering · ') : null, each.models.map(nameOf).join(' · '))),
+      h('small', {}, each.running ? h('b', {}, 'Answering · ') : null, who(each))),
     iconButton('trash', `Delete ${each.title}`, () => remove(each)));
 
   async function remove(each) {
@@ -63,6 +63,13 @@ export function comparisonList(side, { choose, gone }) {
   function mark(id) { current = id; paint(); }
 
   return { reload, mark };
+}
+
+// The models; of one model the agents that differ.
+function who(each) {
+  const models = [...new Set(each.models.map(nameOf))];
+  const agents = [...new Set(each.agents.map((id) => state.agents?.find((agent) => agent.id === id)?.name ?? 'Usual agent'))];
+  return (models.length > 1 || agents.length === 1 ? models : [...models, ...agents]).join(' · ');
 }
 
 const nameOf = (id) => state.models?.find((model) => model.full_name === id)?.name ?? (id === 'auto' ? 'Auto' : id?.split(/[:/]/).at(-1) ?? 'Usual model');
