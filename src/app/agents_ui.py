@@ -169,6 +169,9 @@ def _said(event: JobEvent) -> dict[str, Any]:
         name = ".".join(part for part in (data.get("server"), data.get("tool")) if part)
         words = CALLS[event.type.rpartition(".")[2]]
         return {"call": {"id": data["call_id"], "name": name, "words": words}}
+    if event.type == "plan.updated":
+        words = f"{data['done']} of {data['count']} done"
+        return {"call": {"id": "plan", "name": "Plan", "words": words}}
     if event.type == "approval.requested":
         return {"approval": {name: data[name] for name in APPROVAL}}
     if event.type == "approval.resolved":

@@ -230,3 +230,30 @@ async def test_stopped_while_a_call_waits_for_the_person(tmp_path: Path) -> None
         assert (info.state, info.approvals) == ("stopped", ())
         assert calls(info)[0].state == "stopped"
         assert (bench.tools.calls, bench.upstream.open) == ([], 0)
+
+
+async def test_where_a_run_is_names_who_is_waited_for_the_person_first(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        first, second = asyncio.Event(), asyncio.Event()
+
+        async def look(arguments: dict[str, Any]) -> str:
+            await (second if arguments else first).wait()
+            return "42"
+
+        bench.tools.add("box.look", look, read_only=True)
+        both = [Call("look", {"n": 2}), WRITE]
+        writes(bench, Say("", [Call("look")]), Say("", both), Say("Done."))
+        job = await bench.start()
+        await until(lambda: bench.tools.open == 1)
+        assert (job.info.phase, job.info.stage) == ("tools", "box.look")
+
+        first.set()
+        await bench.asked(job)
+        await until(lambda: bench.tools.open == 1)
+        assert (job.info.phase, job.info.stage) == ("queued", "waiting for you: box.write")
+
+        await bench.decide(job, decision="approve")
+        await until(lambda: job.info.phase == "tools" and len(bench.tools.calls) == 3)
+        assert job.info.stage == "box.look"
+        second.set()
+        assert (await bench.ended(job)).output == "Done."
