@@ -10,7 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from api.main import create_app
+from api.security import guarded
+from api.settings import Settings
+from app.client import DeskClient
+from app.tools_ui import add_return
 from core.errors import ToolServerFailed
 from core.tool_sign_in import SignInAnswer, SignInGone, ToolServerNeedsSignIn
 from infrastructure.tools.keys import KeyFile
@@ -356,10 +362,6 @@ async def test_keys_that_cannot_be_read_are_a_problem_with_a_name(tmp_path: Path
 
 
 async def test_a_page_elsewhere_cannot_begin_or_end_a_sign_in(tmp_path: Path) -> None:
-    from api.main import create_app
-    from api.security import guarded
-    from api.settings import Settings
-
     entries = {"mcpServers": {"far": {"url": "https://tools.example/mcp"}}}
     (tmp_path / "mcp.json").write_text(json.dumps(entries))
     settings = Settings(data_dir=tmp_path, embedded="off", mcp_files=())
@@ -379,6 +381,48 @@ async def test_a_page_elsewhere_cannot_begin_or_end_a_sign_in(tmp_path: Path) ->
         strict = await client.get(back)
         assert strict.headers["content-security-policy"].startswith("default-src 'none'")
         assert strict.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_a_page_that_stands_apart_from_the_api_takes_the_browser_back(
+    tmp_path: Path,
+) -> None:
+    async with signed_desk(tmp_path) as (desk, _):
+        client = DeskClient(str(desk.base_url))
+        gui = FastAPI()
+        gui.include_router(add_return(client))
+        async with serve(gui) as url:
+            page = (await desk.post(f"{URL}/sign-in", json={"origin": url})).json()
+            back = await browse(page)
+            assert str(back.url).startswith(f"{url}/api/v1/tool-servers/oauth/callback?")
+            assert "You are signed in" in back.text
+            assert back.headers["content-security-policy"].startswith("default-src 'none'")
+        await client.aclose()
+        assert (await desk.get(URL)).json()["state"] == "ready"
+
+
+async def test_with_a_password_the_way_back_needs_it_and_survives_the_strict_cookie(
+    tmp_path: Path,
+) -> None:
+    token = "a-password-of-mine"
+    (tmp_path / "mcp.json").write_text("{}")
+    settings = Settings(data_dir=tmp_path, embedded="off", mcp_files=(), token=token)  # type: ignore[arg-type]
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        serve(guarded(app, settings)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client,
+    ):
+        back = "/api/v1/tool-servers/oauth/callback?code=abc&state=def"
+        assert (await client.get(back)).status_code == 401
+        # A browser comes from elsewhere, so its strict cookie is missing at first.
+        came = {"accept": "text/html", "sec-fetch-site": "cross-site"}
+        bounced = await client.get(back, headers=came)
+        assert 'content="0;url=/api/v1/tool-servers/oauth/callback?code=abc&amp;state=def"' in (
+            bounced.text
+        )
+        let_in = {"authorization": f"Bearer {token}", "accept": "text/html"}
+        there = await client.get(back, headers=let_in)
+        assert (there.status_code, "is over" in there.text) == (404, True)
 
 
 async def test_a_key_in_the_headers_that_is_wrong_is_not_about_signing_in(tmp_path: Path) -> None:
