@@ -119,7 +119,8 @@ def call_facts(call: CallRecord, *, limit: int, now: float) -> list[str]:
     """Who let it run, how long it took, how much came back. `limit` is what the model gets."""
     facts = [_decided(call)]
     if call.state == "running" and call.began_at is not None:
-        facts += [call.doing, wording.duration(float(int(max(0.0, now - call.began_at))))]
+        spent = int(max(0.0, now - call.began_at))
+        facts += [call.doing, f"{spent} s" if spent < 60 else wording.duration(spent)]
     if call.seconds is not None:
         facts.append(wording.duration(call.seconds))
     if call.size > len(call.preview):
@@ -163,7 +164,8 @@ def step_plan(step: RunStep, *, first: bool) -> str:
 def named(arguments: Mapping[str, Any]) -> str:
     """The arguments in a line: `page: monday.md, lines: 3`."""
     said = (
-        f"{name}: {each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)}"
+        (f"{name}: " if name else "")
+        + (each if isinstance(each, str) else json.dumps(each, ensure_ascii=False))
         for name, each in arguments.items()
     )
     return ", ".join(said)

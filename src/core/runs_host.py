@@ -1,5 +1,6 @@
 """RunHost: one run as the loop sees it; remembers what ended the run."""
 
+import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -157,7 +158,16 @@ class RunHost:
         self._record.finished(call_id, ToolResult(found), seconds=0.0, cut=False)
 
     def invalid(self, call_id: str, name: str, arguments: object, message: str) -> None:
-        self._record.written(
-            call_id, "", name, arguments if isinstance(arguments, dict) else {"": arguments}
-        )
+        self._record.written(call_id, "", name, _as_object(arguments))
         self._record.refused(call_id, "invalid", message)
+
+
+def _as_object(arguments: object) -> Mapping[str, Any]:
+    """What the model wrote, under an empty name where it is no object."""
+    found = arguments
+    if isinstance(arguments, str):
+        try:
+            found = json.loads(arguments)
+        except ValueError:
+            found = arguments
+    return found if isinstance(found, dict) else {"": found}

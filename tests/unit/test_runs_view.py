@@ -179,6 +179,7 @@ def test_a_call_that_runs_says_for_how_long_and_what_its_server_says() -> None:
 def test_arguments_stand_in_a_line_beside_their_fold() -> None:
     view = call_view(call(arguments={"page": "ä.md", "lines": [1, 2]}), run(), now=NOW)
     assert view["named"] == "page: ä.md, lines: [1, 2]"
+    assert call_view(call(arguments={"": '{"at'}), run(), now=NOW)["named"] == '{"at'
     assert len(call_view(call(arguments={"text": "x" * 9000}), run(), now=NOW)["named"]) == 160
 
 
