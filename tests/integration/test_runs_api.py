@@ -181,3 +181,19 @@ async def test_bad_input_is_refused_in_a_sentence_and_nothing_is_started(tmp_pat
                 assert body["candidates"] == ["box"]
         assert not psutil.Process().children(recursive=True)
         assert (await desk.get("/api/v1/runs")).json()["total"] == 0
+
+
+async def test_a_deleted_chat_stops_its_runs_and_brings_them_back_with_it(tmp_path: Path) -> None:
+    async with desk_with_tools(tmp_path) as (desk, upstream):
+        upstream.plays(Say("Half", hold=asyncio.Event()))
+        chat = (await desk.post("/api/v1/chats", json={})).json()["id"]
+        run_id = await started(desk, chat_id=chat)
+        await until(lambda: upstream.open == 1)
+
+        assert (await desk.delete(f"/api/v1/chats/{chat}")).status_code == 204
+
+        await until(lambda: upstream.open == 0)
+        assert (await desk.get("/api/v1/runs")).json() == {"runs": [], "total": 0}
+        assert (await desk.post(f"/api/v1/chats/{chat}/restore")).status_code == 200
+        (listed,) = (await desk.get("/api/v1/runs", params={"chat_id": chat})).json()["runs"]
+        assert (listed["id"], listed["state"], listed["output"]) == (run_id, "stopped", "Half")

@@ -55,6 +55,7 @@ def test_versions_say_in_words_how_they_differ_from_now() -> None:
         parameters={"temperature": 0.2},
         tools=({"server": "files", "approval": "ask"},),
         limits={"rounds": 5},
+        plan="off",
         strict=False,
     )
     then = agent(
@@ -74,6 +75,7 @@ def test_versions_say_in_words_how_they_differ_from_now() -> None:
         "Temperature": "was 1, now 0.2",
         "Max tokens": "was 4,096, now not set",
         "Rounds": "was 20, now 5",
+        "Running plan": "was “where it suits”, now “never”",
         "Another model answers": "was “a failure”, now “allowed”",
     }
 
