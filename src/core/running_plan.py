@@ -140,7 +140,7 @@ def _entries(arguments: object) -> list[Any]:
     if isinstance(found, str):  # a list in quotes
         try:
             found = json.loads(found)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
     if not isinstance(found, list):
         raise BadPlan('Send the plan as {"items": [{"text": "…", "state": "open"}, …]}.')
@@ -160,15 +160,14 @@ def _item(place: int, entry: object) -> PlanItem:
 
 
 def _state(place: int, state: object) -> PlanState:
-    said = str(state).strip().casefold().replace("-", "_").replace(" ", "_")
+    words = str(clean(state)) if isinstance(state, str) else "?"
+    said = words.strip().casefold().replace("-", "_").replace(" ", "_")
     for known in STATES:
         if said == known:
             return known
     if said in _ALIKE:
         return _ALIKE[said]
-    raise BadPlan(
-        f"Item {place} has the state {str(clean(str(state)))[:40]!r}. States are: {', '.join(STATES)}."
-    )
+    raise BadPlan(f"Item {place} has the state {words[:40]!r}. States are: {', '.join(STATES)}.")
 
 
 def _cut(item: PlanItem) -> PlanItem:

@@ -168,6 +168,6 @@ def _as_object(arguments: object) -> Mapping[str, Any]:
     if isinstance(arguments, str):
         try:
             found = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = arguments
     return found if isinstance(found, dict) else {"": found}

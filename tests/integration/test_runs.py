@@ -173,12 +173,13 @@ async def test_an_unknown_tool_is_told_to_the_model(tmp_path: Path) -> None:
 async def test_arguments_that_are_no_json_are_told_to_the_model(tmp_path: Path) -> None:
     async with run_bench(tmp_path) as bench:
         bench.tools.says("box.look", "42", read_only=True)
-        bench.upstream.plays(Say("", [Call("look", '{"at": ')]), Say("", [LOOK]), Say("42."))
+        deep = Call("look", '{"at": ' + "[" * 5000)
+        bench.upstream.plays(Say("", [Call("look", '{"at": ')]), Say("", [deep, LOOK]), Say("42."))
 
         info = await bench.run()
 
         assert info.output == "42."
-        assert [call.state for call in calls(info)] == ["invalid", "success"]
+        assert [call.state for call in calls(info)] == ["invalid", "invalid", "success"]
         assert calls(info)[0].arguments == {"": '{"at": '}
         assert "JSON" in bench.upstream.bodies[1]["messages"][-1]["content"]
 

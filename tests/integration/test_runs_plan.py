@@ -105,6 +105,9 @@ async def test_a_plan_is_there_while_the_run_goes_on_and_after_a_crash(tmp_path:
 BAD: list[tuple[Any, str]] = [
     ('{"items": [', "Send the plan as"),
     ("nonsense", "Send the plan as"),
+    ("[" * 5000, "Send the plan as"),
+    ('{"items": "' + "[" * 5000 + '"}', "Send the plan as"),
+    ('{"items": [{"text": "Look", "state": ' + "[" * 900 + "]" * 900 + "}]}", "States are: open"),
     ({}, "Send the plan as"),
     ({"items": [{"text": "", "state": "open"}]}, "Item 1 has no text"),
     ({"items": [{"text": "Look", "state": "melting"}]}, "States are: open"),
