@@ -129,14 +129,14 @@ class Authority:
 
 
 @asynccontextmanager
-async def authority() -> AsyncGenerator[Authority]:
-    """One that runs."""
+async def authority(*, registers: bool = True) -> AsyncGenerator[Authority]:
+    """One that runs, and lets programs register by themselves or not."""
     made, port = Authority(), free_port()
     made.url = f"http://127.0.0.1:{port}"
     routes = create_auth_routes(
         made,
         AnyHttpUrl(made.url),
-        client_registration_options=ClientRegistrationOptions(enabled=True),
+        client_registration_options=ClientRegistrationOptions(enabled=registers),
     )
     async with serve(Starlette(routes=routes), port=port):  # type: ignore[arg-type]
         yield made

@@ -48,6 +48,9 @@ class ServerEntry(Value):
     env: dict[str, SecretStr] = Field(default_factory=dict)
     url: str = ""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+    client_id: str = ""
+    """Who LM Desk is where the server signs people in; empty: it registers there by itself."""
+    client_secret: SecretStr | None = None
     allow_private: bool = False
     """It may lie in a private network."""
     off: bool = False
@@ -70,7 +73,8 @@ class ServerEntry(Value):
         """SHA-256 of what would be started, or reached; no secret of `env` or `headers` is in it."""
         if self.transport == "http":
             names = sorted(name.lower() for name in self.headers)
-            return _sha256(["http", self.url, names, self.allow_private])
+            client = [self.client_id] if self.client_id else []
+            return _sha256(["http", self.url, names, self.allow_private, *client])
         # Its own: a variable of that name with a value of ours is another thing than one of the entry's.
         inherited = sorted(set(inherit_env))
         names = sorted({*self.env, *inherited})

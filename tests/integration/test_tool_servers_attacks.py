@@ -30,6 +30,12 @@ def program(path: Path, mark: Path | None = None) -> Path:
     return path
 
 
+async def used(tools: Box) -> None:
+    """As by a person who says yes to everything."""
+    await tools.say_yes("made")
+    await tools.tools(["made"])
+
+
 async def pid_of(tools: Box) -> int:
     return int((await tools.call("made", "pid", {}, seconds=20)).text)
 
@@ -237,8 +243,7 @@ async def test_no_way_to_write_the_metadata_address_reaches_it(
         tools = Box(tmp_path)
         tools.write({"made": {"url": f"{scheme}://{host}/mcp", "allow_private": True}})
         with pytest.raises(ToolServerFailed, match=r"never allowed|IDNA|Invalid IPv4|is not known"):
-            await tools.say_yes("made")
-            await tools.tools(["made"])
+            await used(tools)
         await tools.aclose()
     assert reached == []
 
@@ -255,8 +260,7 @@ async def test_a_hidden_way_to_write_this_machine_needs_what_this_machine_needs(
     tools.write({"made": {"url": f"https://{host}:1/mcp"}})
     plain = not url_problem(f"http://{host}:1/mcp", allow_private=False)
     with pytest.raises(ToolServerFailed):
-        await tools.say_yes("made")
-        await tools.tools(["made"])
+        await used(tools)
     await tools.aclose()
     # Only names of this machine itself get as far as a connection, to this machine.
     assert bool(reached) == plain

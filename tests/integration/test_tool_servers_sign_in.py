@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
+from mcp.shared.auth import OAuthClientInformationFull
+from pydantic import AnyUrl
 
 from api.main import create_app
 from api.security import guarded
@@ -18,7 +20,7 @@ from api.settings import Settings
 from app.client import DeskClient
 from app.tools_ui import add_return
 from core.errors import ToolServerFailed
-from core.tool_sign_in import SignInAnswer, SignInGone, ToolServerNeedsSignIn
+from core.tool_sign_in import SignInAnswer, SignInFailed, SignInGone, ToolServerNeedsSignIn
 from infrastructure.tools.keys import KeyFile
 from infrastructure.tools.signing_in import SigningIn
 from tests.desk import DeskUnderTest, run_desk
@@ -381,6 +383,40 @@ async def test_a_page_elsewhere_cannot_begin_or_end_a_sign_in(tmp_path: Path) ->
         strict = await client.get(back)
         assert strict.headers["content-security-policy"].startswith("default-src 'none'")
         assert strict.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_where_programs_cannot_register_a_client_of_the_entrys_own_signs_in(
+    tmp_path: Path,
+) -> None:
+    back = "http://127.0.0.1:1/back"
+    async with authority(registers=False) as made, guarded_tools(made) as url:
+        made.clients["lm-desk"] = OAuthClientInformationFull(
+            client_id="lm-desk",
+            client_secret="of-the-entry",
+            redirect_uris=[AnyUrl(back)],
+            token_endpoint_auth_method="client_secret_post",
+        )
+        keys = KeyFile(tmp_path / "keys.json")
+        tools = Box(tmp_path, keys=keys, signing=SigningIn(keys))
+        tools.write({"far": {"url": url}})
+        await tools.say_yes("far")
+        with pytest.raises(SignInFailed, match="does not let programs such as LM Desk register"):
+            await tools.sign_in("far", back)
+        client = {"client_id": "lm-desk", "client_secret": "of-the-entry"}
+        tools.write({"far": {"url": url, "oauth": client}})
+        # It is another program there now.
+        seen = await tools.server("far")
+        assert seen.state == "changed"
+        assert "of-the-entry" not in seen.model_dump_json()
+        await tools.say_yes("far")
+        try:
+            assert await complete(tools, back) == "far"
+            assert (await tools.call("far", "shout", {"text": "a"}, seconds=20)).text == "A"
+            made.revoke()
+            assert (await tools.call("far", "shout", {"text": "b"}, seconds=20)).text == "B"
+            assert made.refreshes == 1
+        finally:
+            await tools.aclose()
 
 
 async def test_a_page_that_stands_apart_from_the_api_takes_the_browser_back(

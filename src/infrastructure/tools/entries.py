@@ -89,9 +89,28 @@ def _remote(raw: dict[str, Any], expansion: Expansion) -> dict[str, Any]:
         "transport": "http",
         "url": url,
         "headers": _secrets(raw, "headers", expansion),
+        **_client(raw, expansion),
         "allow_private": allow_private,
         "shown": visible(expansion.show(written)),
     }
+
+
+def _client(raw: dict[str, Any], expansion: Expansion) -> dict[str, Any]:
+    """Who we are where the server signs people in, in the spellings there are."""
+    key = next((name for name in ("oauth", "auth") if isinstance(raw.get(name), dict)), None)
+    if key is None:
+        return {}
+    plain = {name.replace("_", "").lower(): name for name in raw[key]}
+    if "clientid" not in plain:
+        return {}
+    values = {
+        field: expansion.fill(_text(raw[key], plain[name]))
+        for field, name in (("client_id", "clientid"), ("client_secret", "clientsecret"))
+        if name in plain
+    }
+    if any(not value.isprintable() for value in values.values()):
+        raise BadEntry("that cannot be passed on.", key)
+    return values
 
 
 def _local(raw: dict[str, Any], expansion: Expansion, file: Path) -> dict[str, Any]:

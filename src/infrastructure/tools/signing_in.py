@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from pydantic import AnyUrl
+
 from core.errors import DeskError
 from core.tool_entries import ServerEntry
 from core.tool_sign_in import SignInAnswer, SignInFailed, SignInGone, SignInPage
@@ -237,6 +239,15 @@ class _Flow:
         """Who we are there already, where that comes back to the same address."""
         from mcp.shared.auth import OAuthClientInformationFull
 
+        entry = self._entry
+        if entry.client_id:
+            secret = entry.client_secret
+            return OAuthClientInformationFull(
+                client_id=entry.client_id,
+                client_secret=secret.get_secret_value() if secret else None,
+                token_endpoint_auth_method="client_secret_post" if secret else "none",
+                redirect_uris=[AnyUrl(self._return_to)],
+            )
         kept: dict[str, Any] = await self._keys.get(self._entry.name, self._entry.url)
         if not kept.get("client") or kept.get("return_to") != self._return_to:
             return None
