@@ -17,6 +17,10 @@ STATES = {
     "gone": "Its chat was deleted",
 }
 
+NOT_ASKED = {
+    "stopped": "Not asked: it was stopped before its turn.",
+    "interrupted": "Not asked: LM Desk stopped before its turn.",
+}
 # Of one sample each, less than this share apart says nothing.
 CLOSE = 0.05
 
@@ -70,9 +74,9 @@ def tab(number: int, named: dict[int, str]) -> str:
 
 
 def waits(now: ColumnNow, named: dict[int, str]) -> str:
-    """For whom a waiting column waits; empty for any other."""
+    """For whom a waiting column waits, or why it was never asked; empty for any other."""
     if now.state != "waiting":
-        return ""
+        return NOT_ASKED.get(now.state, "") if now.message_id is None else ""
     if not now.waits_for:
         return "Waits its turn"
     if told_apart(named):
@@ -87,8 +91,8 @@ def joined(parts: list[str]) -> str:
 
 
 def room(now: ColumnNow) -> str:
-    """Who made room for it; empty where nobody had to."""
-    if not now.made_room:
+    """Who made room for it; empty where nobody had to, or it failed and they were brought back."""
+    if not now.made_room or now.state == "failed":
         return ""
     verb = "was" if len(now.made_room) == 1 else "were"
     return f"{joined(list(now.made_room))} {verb} taken out of memory for it."
@@ -102,17 +106,16 @@ def comparable(info: ComparisonInfo) -> bool:
 
 def note(info: ComparisonInfo, named: dict[int, str]) -> str:
     """In which order the figures were measured, or are being."""
-    shown = {now.round for now in info.now}
+    running = info.job_id is not None
+    measured = [now for now in info.now if now.stats and now.stats.output_tokens]
+    if not running and len(measured) < 2:
+        return ""
+    shown = {now.round for now in (info.now if running else measured)}
     if len(shown) > 1:
         words = "These answers were measured in different rounds"
         beside = "" if comparable(info) else ", some of them beside others"
         return f"{words}{beside}."
-    if not info.rounds:
-        return ""
-    measured = info.rounds[shown.pop()]
-    if len(measured.parts) == 1:
-        return ""
-    return _order(measured, named, running=info.job_id is not None)
+    return _order(info.rounds[shown.pop()], named, running=running)
 
 
 def _order(measured: Round, named: dict[int, str], *, running: bool) -> str:

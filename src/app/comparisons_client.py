@@ -8,7 +8,7 @@ import httpx
 from app.connection import Connection
 from core.comparisons import ComparisonInfo, ComparisonPage
 
-# Stopping waits for the models and tools to let go.
+# Stopping waits for the models and tools to let go; starting, for what is to be known of memory.
 PATIENT = httpx.Timeout(None, connect=3.0)
 
 
@@ -29,12 +29,12 @@ class ComparisonCalls(Connection):
 
     async def start_comparison(self, asked: dict[str, Any]) -> ComparisonInfo:
         """A new one; its first answers are under way."""
-        return await self._send(ComparisonInfo, "POST", "/comparisons", asked)
+        return await self._send(ComparisonInfo, "POST", "/comparisons", asked, timeout=PATIENT)
 
     async def ask_columns(self, comparison_id: str, asked: dict[str, Any]) -> ComparisonInfo:
         """A further question, or without one the last one again."""
         path = f"/comparisons/{quote(comparison_id)}/turns"
-        return await self._send(ComparisonInfo, "POST", path, asked)
+        return await self._send(ComparisonInfo, "POST", path, asked, timeout=PATIENT)
 
     async def stop_comparison(
         self, comparison_id: str, column: int | None = None

@@ -145,8 +145,20 @@ def test_a_waiting_column_says_for_whom_and_shows_its_question() -> None:
     assert [each["question"] for each in columns] == [None, "Why?", "Why?"]
 
 
+def test_nothing_measured_is_no_measurement() -> None:
+    assert comparison_view(told(speed(50, 0.9), None))["note"] == ""
+
+
+def test_a_column_that_was_never_asked_says_why() -> None:
+    info = told(None, None)
+    never = {"state": "interrupted", "message_id": None, "model": None}
+    info = info.model_copy(update={"now": (info.now[0], info.now[1].model_copy(update=never))})
+
+    assert "LM Desk stopped" in comparison_view(info)["columns"][1]["waits"]
+
+
 def test_two_columns_of_one_model_are_told_apart_by_their_numbers() -> None:
-    info = told(None, None, models=("phi", "phi"))
+    info = told(speed(9, 1), speed(8, 1), models=("phi", "phi"))
     view = comparison_view(info)
 
     assert [each["name"] for each in view["columns"]] == ["phi", "phi"]

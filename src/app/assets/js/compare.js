@@ -77,7 +77,9 @@ export async function openCompare(id = null) {
   });
   own.showModal();
   list.reload();
-  if (id) await choose(id); else compose();
+  if (!id) { compose(); return; }
+  await choose(id);
+  if (own === dialog && !isPhone()) box().focus();
 }
 
 function toggleList() {

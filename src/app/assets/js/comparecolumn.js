@@ -31,9 +31,10 @@ export function column(slot, number, { head, acts, changed, home }) {
   const stop = h('button', { type: 'button', class: 'button small', hidden: true, onclick: () => acts.stop(number) }, 'Stop');
   const words = h('span', { class: 'state' });
   const figures = h('dl', { class: 'figures' });
+  const room = h('p', { class: 'room' });
   const bar = h('div', { class: 'acts' });
   const node = h('section', { class: 'column', 'data-column': number, 'aria-label': `Column ${number}` },
-    h('header', {}, head, h('p', { class: 'doing' }, words, stop)), talk, h('div', { class: 'under' }, figures, bar));
+    h('header', {}, head, h('p', { class: 'doing' }, words, stop)), talk, h('div', { class: 'under' }, figures, room, bar));
   const end = sticky(talk);
   const watcher = new MutationObserver(dress);
   watcher.observe(slot.hist, { childList: true, subtree: true });
@@ -50,7 +51,7 @@ export function column(slot, number, { head, acts, changed, home }) {
 
   function update(now) {
     told = now;
-    words.title = now.room;
+    setText(room, now.room);
     stop.hidden = now.state !== 'writing' && now.state !== 'waiting';
     pending.hidden = now.question === null;
     setText($('.question', pending), now.question ?? '');
@@ -101,7 +102,7 @@ export function column(slot, number, { head, acts, changed, home }) {
   function paintPhase() {
     setText(words, asks() ? 'Waits for you' : told.words);
     words.dataset.state = asks() ? 'asks' : told.state;
-    const waits = told?.state === 'waiting';
+    const waits = !live && Boolean(told.waits);
     phase.hidden = !live && !waits;
     phase.classList.toggle('waits', waits);
     setText($('.words', phase), waits ? told.waits : [live?.notice, live?.words].filter(Boolean).join(' '));
