@@ -16,6 +16,7 @@ NOT_USABLE = {
     "not_trusted": "Nobody has looked at it yet: see Tools.",
     "changed": "It changed since somebody said yes to it: see Tools.",
     "off": "Switched off.",
+    "needs_sign_in": "It wants you to sign in first: see Tools.",
 }
 
 

@@ -22,6 +22,7 @@ UNUSABLE = {
     "not_trusted": "Nobody has said yes to {} yet, so it is not started.",
     "changed": "{} is not what somebody said yes to, so it is not started.",
     "off": "{} is switched off.",
+    "needs_sign_in": "{} wants you to sign in first: see Tools.",
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
+from api.mcp_server.calls import DeskCalls
 from core.tool_room import ToolRules, ToolServersBusy
 from tests.desk import run_desk
 from tests.sockets import serve, until
@@ -244,3 +245,5 @@ async def test_a_desk_ends_what_nobody_uses_by_itself(
         assert (await desk.post(f"{url}/restart")).status_code == 200
         await until(lambda: not processes("scripted_tools"))
         assert (await desk.get(url)).json()["state"] == "asleep"
+        # Runs of other programs still find it.
+        assert await DeskCalls(desk).tool_servers() == ["made"]

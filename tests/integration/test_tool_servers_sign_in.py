@@ -70,6 +70,9 @@ async def test_a_person_signs_in_by_their_browser_and_the_tools_are_there(
         seen = (await desk.get(URL)).json()
         assert (seen["state"], seen["signed_in"]) == ("needs_sign_in", False)
         assert "wants you to sign in" in seen["message"]
+        draft = {"name": "A", "tools": [{"server": "far", "tool": None}]}
+        check = (await desk.post("/api/v1/agents/check", json=draft)).json()
+        assert "tool_server_needs_sign_in" in {each["code"] for each in check["problems"]}
         # Nobody is registered anywhere before a person asks for it.
         assert not made.clients
 

@@ -1,17 +1,19 @@
 """Tool servers whose sign-in lies: it leads LM Desk to no place where it must not go."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from core.errors import ToolServerFailed
 from core.tool_entries import ServerEntry
 from core.tool_sign_in import SignInAnswer, SignInFailed
 from infrastructure.tools.keys import KeyFile
 from infrastructure.tools.signed_in import sign_in_problem
 from infrastructure.tools.signing_in import SigningIn
-from tests.sockets import json_reply, serve
+from tests.sockets import Watch, json_reply, serve
 from tests.tool_boxes import Box
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +143,30 @@ async def test_a_redirect_in_a_sign_in_to_another_place_is_not_followed(
             await tools.aclose()
     assert page.url.startswith(f"{liar.url}/authorization?")
     assert asked == []
+
+
+@pytest.mark.parametrize("where", ["/mcp", "/.well-known/oauth-protected-resource/mcp"])
+async def test_an_answer_without_end_ends_the_sign_in(tmp_path: Path, where: str) -> None:
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        status = 401 if scope["path"] == "/mcp" else 200 if scope["path"] == where else 404
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        watch = Watch(receive)
+        while scope["path"] == where and not watch.is_gone:
+            await send({"type": "http.response.body", "body": b" " * 100_000, "more_body": True})
+            await asyncio.sleep(0)
+        watch.close()
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serve(endless) as url:
+        keys = KeyFile(tmp_path / "keys.json")
+        tools = Box(tmp_path, keys=keys, signing=SigningIn(keys))
+        tools.write({"far": {"url": f"{url}/mcp"}})
+        await tools.say_yes("far")
+        with pytest.raises(SignInFailed, match="answers without end"):
+            await tools.sign_in("far", "http://127.0.0.1:1/back")
+        with pytest.raises(ToolServerFailed):
+            await tools.tools(["far"])
+        await tools.aclose()
 
 
 async def test_a_server_elsewhere_cannot_send_us_to_this_machine(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ class DeskCalls:
     async def tool_servers(self) -> Sequence[str]:
         """Those a run may use: trusted, and switched on."""
         servers = (await self._get("/api/v1/tool-servers"))["servers"]
-        return [each["name"] for each in servers if each["state"] in ("idle", "starting", "ready")]
+        usable = ("idle", "asleep", "starting", "ready")
+        return [each["name"] for each in servers if each["state"] in usable]
 
     # -- inside ----------------------------------------------------------------------------------
 

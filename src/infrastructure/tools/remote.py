@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -14,6 +14,8 @@ from httpcore2 import AnyIOBackend, AsyncConnectionPool, AsyncNetworkBackend, As
 from infrastructure.tools.addresses import address_problem
 
 CONNECT_SECONDS = 10.0
+# Far more than any description of a sign-in, or sentence of a refusal.
+MAX_ASIDE_BYTES = 1024 * 1024
 
 
 class AddressRefused(Exception):
@@ -81,6 +83,31 @@ class _Transport(httpx2.AsyncHTTPTransport):
             keepalive_expiry=30,
             network_backend=_LookingBackend(allow_private=allow_private),
         )
+
+
+class _Small(httpx2.AsyncByteStream):
+    """An answer that is not read without end."""
+
+    def __init__(self, below: httpx2.AsyncByteStream, host: str) -> None:
+        self._below = below
+        self._host = host
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._below:
+            size += len(part)
+            if size > MAX_ASIDE_BYTES:
+                raise AddressRefused(f"{self._host} answers without end.")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._below.aclose()
+
+
+async def keep_small(response: httpx2.Response) -> None:
+    """Bound an answer that is none of the protocol's: a refusal, or a part of a sign-in."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = _Small(response.stream, response.request.url.host)
 
 
 def remote_client(

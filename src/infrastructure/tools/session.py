@@ -19,7 +19,7 @@ from core.tool_sign_in import ToolServerNeedsSignIn
 from core.tools import OnProgress, Tool, ToolResult
 from core.version import VERSION
 from infrastructure.tools.child import Child
-from infrastructure.tools.remote import AddressRefused, remote_client
+from infrastructure.tools.remote import AddressRefused, keep_small, remote_client
 from infrastructure.tools.replies import result_of, tool_of
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,8 @@ class RemoteWay:
             yield streams
 
     async def _heard(self, response: httpx2.Response) -> None:
+        if response.is_error or str(response.request.url) != self._url:
+            await keep_small(response)
         # Many servers have nothing to say on GET, and are fine.
         if response.request.method == "POST":
             self._status = response.status_code

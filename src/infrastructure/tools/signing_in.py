@@ -172,7 +172,7 @@ class _Flow:
     async def _sign_in(self) -> None:
         from mcp.client.auth import OAuthClientProvider
 
-        from infrastructure.tools.remote import remote_client
+        from infrastructure.tools.remote import keep_small, remote_client
         from infrastructure.tools.signed_in import (
             UNAUTHORIZED,
             Bounded,
@@ -192,7 +192,10 @@ class _Flow:
         headers = {name: value.get_secret_value() for name, value in entry.headers.items()}
         async with (
             remote_client(
-                headers, allow_private=entry.allow_private, auth=Bounded(provider, entry)
+                headers,
+                allow_private=entry.allow_private,
+                heard=keep_small,
+                auth=Bounded(provider, entry),
             ) as client,
             client.stream("POST", entry.url, json=_PING, headers=_PING_HEADERS) as response,
         ):
