@@ -13,7 +13,9 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from api.mcp_server.calls import DeskCalls
 from core.tool_room import ToolRules, ToolServersBusy
+from tests.agent_upstream import Call, Say
 from tests.desk import run_desk
+from tests.run_bench import run_bench
 from tests.sockets import serve, until
 from tests.tool_boxes import Box, box, processes, scripted
 
@@ -106,6 +108,29 @@ async def test_a_call_and_a_run_keep_it_up_however_long_they_take(tmp_path: Path
         clock.now += MINUTES
         await tools.end_idle()
         assert not psutil.pid_exists(pid)
+
+
+async def test_a_run_that_waits_for_a_person_keeps_its_server(tmp_path: Path) -> None:
+    clock = Clock()
+    async with (
+        box(tmp_path, {"made": scripted(tools=TOOLS)}, clock=clock) as tools,
+        run_bench(tmp_path, toolbox=tools) as bench,
+    ):
+        bench.upstream.plays(Say("", [Call("pid", {})]), Say("Done."))
+        job = await bench.start(servers=["made"], approve="ask")
+        await bench.asked(job)
+        server = processes("scripted_tools")
+        clock.now += 100 * MINUTES
+        await tools.end_idle()
+        assert [each.pid for each in processes("scripted_tools")] == [server[0].pid]
+        await bench.decide(job, decision="approve")
+        info = await bench.ended(job)
+        assert info.output == "Done."
+        assert str(server[0].pid) in info.model_dump_json()
+
+        clock.now += MINUTES
+        await tools.end_idle()
+        assert not psutil.pid_exists(server[0].pid)
 
 
 async def test_with_no_limit_it_stays_and_a_new_limit_counts_at_once(tmp_path: Path) -> None:
