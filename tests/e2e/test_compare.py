@@ -12,7 +12,7 @@ from tests.agent_upstream import AgentUpstream, Say
 from tests.e2e.conftest import DESKTOP, PHONE, Open
 from tests.e2e.looking import accessibility_problems, sticking_out
 from tests.e2e.office import KEY, READ, WRITE, Office, press, request_in
-from tests.e2e.running import Desk, Studio
+from tests.e2e.running import Desk, Studio, wait_for
 from tests.e2e.screen import REFUSED, Screen
 
 RICH = "**Bold** and `code`.\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n"
@@ -146,6 +146,27 @@ def test_one_column_fails_and_is_asked_again_alone(
     expect(first.locator(".bot-row")).to_contain_text("Now I know.")
     expect(first.locator(".state")).to_have_text("Done")
     expect(second.locator(".bot-row")).to_have_count(1)
+
+
+def test_one_model_with_two_temperatures_is_asked_again(
+    compare_desk: Desk, two: AgentUpstream, open_tab: Open
+) -> None:
+    screen = open_tab(compare_desk)
+    dialog = opened(screen)
+    pick(dialog, BETA, BETA)
+    for number, value in ((1, "0"), (2, "1.5")):
+        column(dialog, number).get_by_text("Parameters").click()
+        dialog.get_by_label(f"Temperature of column {number}").fill(value)
+    ask(dialog, "Who are you?")
+    expect(dialog.locator(".measured")).to_have_text("Measured one by one, in the order 1, 2.")
+    expect(column(dialog, 2).locator(".who")).to_contain_text("temperature 1.5")
+    assert [body["temperature"] for body in two.bodies] == [0, 1.5]
+
+    dialog.get_by_role("button", name="Ask all columns again").click()
+    wait_for(lambda: len(two.bodies) == 4, what="both answers once more")
+    assert [body["temperature"] for body in two.bodies] == [0, 1.5, 0, 1.5]
+    expect(column(dialog, 2).locator(".state")).to_have_text("Done")
+    expect(column(dialog, 1).locator(".bot-row")).to_have_count(1)
 
 
 def test_columns_are_stopped_one_and_all(

@@ -2,7 +2,7 @@
 import { $, $$, h, iconButton, isPhone, kept, setText } from './dom.js';
 import { call } from './http.js';
 import { column, slotOf } from './comparecolumn.js';
-import { draftColumns, remembered } from './comparedraft.js';
+import { draftColumns, parameterWords, remembered } from './comparedraft.js';
 import { comparisonList } from './comparelist.js';
 import { makeRoom } from './compareroom.js';
 import { show } from './conversation.js';
@@ -189,7 +189,7 @@ async function beat() {
 function whoAnswers(each) {
   const agent = state.agents?.find((one) => one.id === each.agent_id)?.name ?? 'Usual agent';
   return h('label', { class: 'who' }, h('input', { type: 'checkbox', checked: true, title: 'Ask this column the next question', 'aria-label': `Ask column ${each.number} the next question` }),
-    h('span', {}, h('b', {}, each.name), h('small', {}, agent)));
+    h('span', {}, h('b', {}, each.name), h('small', {}, [agent, ...parameterWords(each.parameters)].join(' · '))));
 }
 
 const asked = () => $$('.who input', dialog).map((each, index) => (each.checked && shown.told.columns[index].state !== 'gone' ? index + 1 : 0)).filter(Boolean);
@@ -217,6 +217,7 @@ function composer() {
     h('div', { class: 'problem', role: 'alert', hidden: true }),
     h('div', { class: 'composer' },
       h('textarea', { rows: 1, 'aria-label': 'Question for all columns', placeholder: 'Ask all columns…', enterkeyhint: 'send', oninput: () => { kept.set('compare-question', box().value); fit(); }, onkeydown: onKey }),
+      iconButton('again', 'Ask all columns again', () => ask({}), { class: 'icon-button all-again', hidden: true }),
       h('select', { 'aria-label': 'Order', title: 'One by one, so that models on one machine do not slow each other down; or all at once' }, ORDERS.map(([value, words]) => h('option', { value }, words))),
       h('button', { type: 'submit', class: 'send', 'data-icon': 'send', 'aria-label': 'Ask', title: 'Ask (Enter)' })));
 }
@@ -243,6 +244,7 @@ function paintComposer() {
   button.setAttribute('aria-label', running ? 'Stop all' : 'Ask');
   button.title = running ? 'Stop all columns' : 'Ask (Enter)';
   button.disabled = sending;
+  $('.all-again', dialog).hidden = !shown || running;
   box().placeholder = shown ? 'Ask the columns something more…' : 'Ask all columns…';
   if (!box().value && !shown) { box().value = kept.get('compare-question') ?? ''; fit(); }
 }

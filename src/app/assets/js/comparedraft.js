@@ -4,10 +4,19 @@ import { modelNow, state } from './store.js';
 
 const LEAST = 2;
 const MOST = 4;
+const PARAMETERS = [
+  ['temperature', 'Temperature', { min: 0, max: 2, step: 0.1 }],
+  ['top_p', 'Top-p', { min: 0.05, max: 1, step: 0.05 }],
+  ['max_tokens', 'Max tokens', { min: 1, max: 1000000, step: 1 }],
+];
 
 export function remembered() {
   try { return JSON.parse(kept.get('compare-columns')); } catch { return null; }
 }
+
+// What is set for a column, in words.
+export const parameterWords = (given) => PARAMETERS.filter(([name]) => given?.[name] !== undefined && given[name] !== null)
+  .map(([name, words]) => `${words.toLowerCase()} ${given[name]}`);
 
 // `like`: columns to begin with. `changed` is called when there are others, or in another order.
 export function draftColumns({ like, changed }) {
@@ -35,7 +44,23 @@ export function draftColumns({ like, changed }) {
           iconButton('close', `Remove ${label}`, () => drop(index), { disabled: columns.length === LEAST })),
         field('Agent', `Agent of ${label}`, [['', 'Usual agent'], ...(state.agents ?? []).map((agent) => [agent.id, agent.name])], each.agent_id, (value) => { each.agent_id = value; changed(); }),
         field('Model', `Model of ${label}`, [['auto', 'Auto, picks by task'], ...models().map((model) => [model.full_name, model.name])], each.model_id ?? 'auto', (value) => { each.model_id = value; changed(); })),
-      h('div', { class: 'about' }, about(each)));
+      h('div', { class: 'about' }, about(each), parameters(each, label)));
+  }
+
+  // What is left empty is as the agent has it.
+  function parameters(each, label) {
+    return h('details', { open: Boolean(each.parameters) }, h('summary', {}, 'Parameters'),
+      h('div', { class: 'numbers' }, PARAMETERS.map(([name, words, range]) => {
+        const input = h('input', { type: 'number', 'aria-label': `${words} of ${label}`, placeholder: 'auto', ...range, oninput: () => set(each, name, input) });
+        input.value = each.parameters?.[name] ?? '';
+        return h('label', { class: 'field' }, h('span', {}, words), input);
+      })));
+  }
+
+  function set(each, name, input) {
+    const { [name]: gone, ...rest } = each.parameters ?? {};
+    const value = input.value === '' ? rest : { ...rest, [name]: Number(input.value) };
+    each.parameters = Object.keys(value).length ? value : null;
   }
 
   function about(each) {
