@@ -32,6 +32,7 @@ RUNTIME = (
     "idle_unload_minutes",
     "keep_models_within",
     "pinned_models",
+    "approval_minutes",
     "tools",
     "runs",
     "hf_token",

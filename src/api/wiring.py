@@ -161,6 +161,7 @@ async def open_services(
             upkeep.follow(new.upkeep)
             tools.follow(new.tools.rules)
             keeping.follow(new.runs.keep_days)
+            runs.wait_seconds = new.approval_minutes * 60
             hub.use_token(new.hf_token)
             set_log_level(new.log_level)
 

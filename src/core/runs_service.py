@@ -86,7 +86,8 @@ class RunService:
         self._jobs = jobs
         self._toolbox = toolbox
         self._loop = loop
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
+        """Of runs that begin from now on."""
         self._call_seconds = call_seconds
         self._planner = RunPlanner(chats, library, router, agents, toolbox)
         self._live: dict[str, _Live] = {}
@@ -116,7 +117,7 @@ class RunService:
         record = RunRecord(job, fresh_run(job.id, plan))
         await self._store.add_run(record.info)
         approvals = Approvals(
-            job, record, self.allowed, plan.mode_of, wait_seconds=self._wait_seconds
+            job, record, self.allowed, plan.mode_of, wait_seconds=self.wait_seconds
         )
         live = self._live[job.id] = _Live(job, plan, record, approvals)
         return self._jobs.start(job, lambda job: self._work(live))
@@ -132,7 +133,7 @@ class RunService:
         record = RunRecord(job, fresh_run(job.id, plan))
         await self._store.add_run(record.info)
         approvals = Approvals(
-            job, record, self.allowed, plan.mode_of, wait_seconds=self._wait_seconds
+            job, record, self.allowed, plan.mode_of, wait_seconds=self.wait_seconds
         )
         live = self._live[job.id] = _Live(job, plan, record, approvals)
         try:

@@ -157,6 +157,33 @@ def test_wishes_for_models_and_memory_are_kept_and_a_mistake_in_the_file_is_show
     expect(wrong).to_be_hidden()
 
 
+def test_how_long_agents_wait_and_runs_and_tool_servers_stay_is_said_in_the_page(
+    studio_screen: Screen, studio_desk: Desk, file: Path
+) -> None:
+    studio_screen.allow(REFUSED)
+    sheet = opened(studio_screen, "Agents and tools")
+    waits = sheet.get_by_label("Wait for your yes")
+    expect(waits).to_have_value("5")
+    waits.fill("0")
+    button(sheet, "Save").click()
+    expect(waits).to_be_focused()
+    expect(sheet.get_by_role("alert").filter(has_text="greater than 0")).to_be_visible()
+
+    waits.fill("12")
+    sheet.get_by_label("Tool servers at once").fill("3")
+    button(sheet, "Save").click()
+
+    expect(sheet.get_by_text("Saved.", exact=True)).to_be_visible()
+    assert file.read_text() == FILE + "approval_minutes: 12\n\ntools:\n  max_running: 3\n"
+    changed = {each["key"]: each["value"] for each in studio_desk.get("/settings")["settings"]}
+    assert (changed["approval_minutes"], changed["tools.max_running"]) == (12, 3)
+    waits.fill("")
+    button(sheet, "Save").click()
+    expect(waits).to_have_value("5")
+    button(sheet, "Undo").click()
+    expect(waits).to_have_value("12")
+
+
 def test_a_page_begins_with_the_model_that_is_wished_for(
     studio_screen: Screen, studio: ScriptedLMStudio, studio_desk: Desk, file: Path
 ) -> None:

@@ -1,13 +1,13 @@
 // The settings dialog: its sections, what was just changed, and what is wrong with the file.
 import { $, $$, h, iconButton, setText } from './dom.js';
 import { aboutPanel } from './settingsabout.js';
-import { modelsPanel, startPanel } from './settingsforms.js';
+import { agentsPanel, modelsPanel, startPanel } from './settingsforms.js';
 import { read, takeBack, told } from './settingsio.js';
 import { providersPanel } from './settingsproviders.js';
 
 const EVERY = 3000;
 const SOON = 700; // after a change, when a server is looked at for the first time
-const SECTIONS = [['providers', 'Providers', providersPanel], ['models', 'Models', modelsPanel], ['start', 'Start and memory', startPanel], ['about', 'About', aboutPanel]];
+const SECTIONS = [['providers', 'Providers', providersPanel], ['models', 'Models', modelsPanel], ['start', 'Start and memory', startPanel], ['agents', 'Agents and tools', agentsPanel], ['about', 'About', aboutPanel]];
 let dialog = null;
 let timer = 0;
 let panels = {};

@@ -1,4 +1,4 @@
-// Settings, Models and Start and memory: forms that are saved as a whole.
+// Settings, all but the providers: forms that are saved as a whole.
 import { $, h, setText } from './dom.js';
 import { choice, complain, field, line, listOf, meant, patch, told } from './settingsio.js';
 import { state } from './store.js';
@@ -153,5 +153,28 @@ export function startPanel({ saved }) {
       keep_models_within: text('keep_models_within'),
       pinned_models: listIn(form, 'pinned_models'),
     };
+  }
+}
+
+export function agentsPanel({ saved }) {
+  return panel({ saved, label: 'Agents and tools', parts, read, words: 'Saved.' });
+
+  function parts() {
+    const number = (key, label, hint, more) => field({ key, label, hint, control: h('input', { type: 'number', value: setting(key).value, ...more }), locked: setting(key).reason });
+    return [
+      number('approval_minutes', 'Wait for your yes', 'Minutes a call waits for you before it counts as denied. Counts for runs that begin from now on.', { min: 0.1, max: 1440, step: 'any' }),
+      number('runs.keep_days', 'Keep runs for', 'Days. Runs in a chat stay as long as the chat. 0: for ever.', { min: 0, max: 36500, step: 1 }),
+      number('tools.idle_minutes', 'End tool servers after', 'Minutes in which nobody used them; the next call starts them again. 0: never.', { min: 0, max: 1000000, step: 'any' }),
+      number('tools.max_running', 'Tool servers at once', 'One more ends the one that was unused the longest.', { min: 1, max: 1000, step: 1 }),
+    ];
+  }
+
+  function read(form) {
+    const keys = ['approval_minutes', 'runs.keep_days', 'tools.idle_minutes', 'tools.max_running'];
+    return Object.fromEntries(keys.map((key) => {
+      const box = $(`[data-key="${key}"]`, form);
+      // Nothing written in it is the default again.
+      return [key, box.disabled ? undefined : box.value === '' ? null : Number(box.value)];
+    }));
   }
 }
