@@ -107,8 +107,9 @@ function card(each, key) {
 function facts(each) {
   const parts = [`From ${each.source}`];
   if (each.also_in.length) parts.push(`also in ${each.also_in.join(', ')}, which is not used`);
-  if (each.program && !each.command.includes(each.program)) parts.push(`is ${each.program}`);
-  if (each.leads_to) parts.push(`a link to ${each.leads_to}`);
+  const known = each.command.includes(each.program); // it stands in the command line already
+  const link = each.leads_to ? `a link to ${each.leads_to}` : '';
+  if (link || !known) parts.push(known ? `its program is ${link}` : `runs ${[each.program, link].filter(Boolean).join(', ')}`);
   if (each.cwd) parts.push(`runs in ${each.cwd}`);
   if (each.env_names.length) parts.push(`gets ${each.env_names.join(', ')}`);
   if (each.signed_in) parts.push('signed in');
