@@ -19,6 +19,7 @@ LINE_CHARS = 64
 STATES = {
     "running": "Working",
     "done": "Done",
+    "limited": "At its limit",
     "failed": "Failed",
     "stopped": "Stopped",
     "interrupted": "Interrupted",
@@ -50,6 +51,12 @@ MODES: dict[ApprovalMode, tuple[str, str]] = {
         "All tools run by themselves, unless text from outside came in first.",
     ),
 }
+
+
+def shown_state(run: RunInfo) -> str:
+    """Its state; of those that are done, what came to its limit is told apart."""
+    limited = run.state == "done" and (run.reason or "").startswith("limit")
+    return "limited" if limited else run.state
 
 
 def asked(run: RunInfo) -> str:

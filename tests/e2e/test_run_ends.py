@@ -133,4 +133,4 @@ def test_a_run_at_its_limit_says_which_and_keeps_what_it_has(
     expect(dialog.locator(".end")).to_have_text(ending)
     expect(dialog.locator(".end")).to_have_class(re.compile(r"\bbad\b"))
     expect(dialog).to_contain_text("I look.")
-    expect(dialog.locator(".list [aria-current]")).to_contain_text("Done")
+    expect(dialog.locator(".list [aria-current]")).to_contain_text("At its limit")

@@ -92,6 +92,14 @@ def test_every_end_has_its_reason(state: Any, reason: str | None, words: str, go
     assert (view["ending"], view["good"]) == (words, good)
 
 
+def test_a_run_that_came_to_its_limit_is_told_apart_in_the_list() -> None:
+    limited = page_view(
+        RunPage(runs=(run(state="done", reason="limit_tokens"), run(state="done")), total=2),
+        now=NOW,
+    )["runs"]
+    assert [each["words"] for each in limited] == ["At its limit", "Done"]
+
+
 def test_a_failure_says_its_sentence_and_its_hint() -> None:
     error = Problem(code="run_failed", message="It gave up.", hint="Try another model.")
     view = run_view(run(state="failed", error=error), now=NOW)

@@ -26,7 +26,7 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
     shown.forEach((step, index) => paintStep(steps.children[index] ?? steps.appendChild(emptyStep()), step, run));
     node.toggleAttribute('data-running', run.running);
     answer.hidden = chat || run.running || !run.output;
-    setText($('h3', answer), run.summed ? 'Summary' : 'Answer');
+    setText($('h3', answer), run.summed ? 'Summary' : run.good ? 'Answer' : 'So far');
     setText($('.text', answer), answer.hidden ? '' : run.output);
     end.hidden = run.running;
     end.className = `end ${run.good ? 'good' : 'bad'}`;
