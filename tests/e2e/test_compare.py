@@ -13,7 +13,7 @@ from tests.e2e.conftest import DESKTOP, PHONE, Open
 from tests.e2e.looking import accessibility_problems, sticking_out
 from tests.e2e.office import KEY, READ, WRITE, Office, press, request_in
 from tests.e2e.running import Desk, Studio, wait_for
-from tests.e2e.screen import REFUSED, Screen
+from tests.e2e.screen import AWAY, LEAVING, REFUSED, Screen
 
 RICH = "**Bold** and `code`.\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n"
 ALPHA, BETA = "lmstudio:alpha", "lmstudio:beta"
@@ -126,6 +126,33 @@ def test_a_waiting_column_says_for_whom_and_a_reload_loses_nothing(
     expect(column(dialog, 2).locator(".bot-row")).to_contain_text("I am beta.")
     expect(column(dialog, 1).locator(".state")).to_have_text("Done")
     expect(column(dialog, 2).locator(".pending")).to_be_hidden()
+
+
+def test_a_crash_keeps_what_is_there_and_asks_nothing_by_itself(
+    spare_desk: Desk, absent: Studio, open_tab: Open
+) -> None:
+    app = AgentUpstream("alpha", "beta")
+    app.plays(Say("I am beta."), model="beta")
+    absent.app = app
+    with absent.up():
+        spare_desk.get("/models/", refresh=True)
+        held(app, absent, "alpha", "So far so good")
+        screen = open_tab(spare_desk)
+        screen.allow(f"{AWAY}|{LEAVING}")
+        dialog = opened(screen)
+        pick(dialog, ALPHA, BETA)
+        ask(dialog, "Who are you?")
+        expect(column(dialog, 1)).to_contain_text("So far so good")
+        spare_desk.kill()
+        expect(dialog.get_by_role("alert").first).to_contain_text("does not answer")
+        spare_desk.start()
+
+        expect(column(dialog, 1).locator(".state")).to_have_text("Interrupted")
+        expect(column(dialog, 1)).to_contain_text("So far so good")
+        expect(column(dialog, 2)).to_contain_text("Not asked: LM Desk stopped before its turn.")
+        assert [body["model"] for body in app.bodies] == ["alpha"]
+        column(dialog, 2).get_by_role("button", name="Ask this column again").click()
+        expect(column(dialog, 2).locator(".bot-row")).to_contain_text("I am beta.")
 
 
 def test_one_column_fails_and_is_asked_again_alone(
