@@ -3,7 +3,7 @@
 import re
 from itertools import pairwise
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.e2e.conftest import Open
 from tests.e2e.running import Desk, Studio, wait_for
@@ -130,6 +130,52 @@ def test_a_model_in_use_is_not_unloaded_unless_one_insists(screen: Screen, desk:
     expect(screen.answers).to_have_count(1)
     expect(screen.answers).to_contain_text("la le lu")
     assert "endless" not in desk.loaded()
+
+
+def test_to_insist_counts_at_once_while_the_models_are_still_listed_anew(
+    studio_screen: Screen, studio: ScriptedLMStudio
+) -> None:
+    screen = studio_screen
+    screen.allow(REFUSED)
+    studio.tokens = 10_000
+    screen.send("Count")
+    expect(screen.live).to_contain_text("0 1 2")
+    held: list[Route] = []
+    lists = re.compile(r"/ui/models$")
+    screen.page.route(lists, lambda route: held.append(route))
+
+    screen.unload.click()
+    refusal = screen.alert.filter(has_text="in use")
+    refusal.get_by_role("button", name="Stop and unload", exact=True).click()
+
+    expect(screen.answers).to_contain_text("Ended because the model was unloaded")
+    assert held
+    for route in held:
+        route.continue_()
+    screen.page.unroute(lists)
+    expect(screen.model_state).to_have_text("Not loaded")
+
+
+def test_an_open_list_of_models_stays_as_it_is_and_is_fresh_once_it_was_closed(
+    studio_screen: Screen, studio_desk: Desk
+) -> None:
+    screen = studio_screen
+    expect(screen.model).to_have_value(re.compile("●"))
+    screen.model.click()
+    option = screen.page.get_by_role("option", name=re.compile("QWEN3-4B"))
+    expect(option).to_contain_text("●")
+    asked: list[str] = []
+    screen.page.on("request", lambda request: asked.append(request.url))
+
+    studio_desk.post("/models/unload", {"model_id": "qwen/qwen3-4b"})
+
+    expect(screen.model_state).to_have_text("Not loaded")
+    screen.page.evaluate("fetch('/livez').then((answer) => answer.text())")  # behind all before it
+    assert not [url for url in asked if "queue/join" in url]
+    expect(option).to_contain_text("●")
+    screen.message.click()
+    expect(option).to_have_count(0)
+    expect(screen.model).to_have_value(re.compile("○"))
 
 
 def test_a_desk_told_to_do_nothing_leaves_the_pick_to_a_person(
