@@ -52,6 +52,28 @@ def axe(page: Page) -> str:
     return found.generate_report() if found.violations_count else ""
 
 
+def test_without_a_server_it_is_said_how_the_first_one_gets_here(
+    spare_desk: Desk, open_tab: Open
+) -> None:
+    screen = open_tab(spare_desk)
+    opened = panel(screen.page)
+    file = spare_desk.data / "mcp.json"
+    expect(opened.get_by_label("the name of the file", exact=True)).to_have_text(str(file))
+    example = json.loads(opened.get_by_label("the example", exact=True).inner_text())
+    assert axe(screen.page) == ""
+    opened.get_by_role("button", name="Copy the example").click()
+    expect(opened.get_by_role("button", name="Copy the example")).to_have_text("Copied")
+    try:
+        file.write_text(json.dumps(example))
+        server = opened.locator("li[data-server=files]")
+        expect(server.locator("pre").first).to_contain_text("server-filesystem /a/folder/of/yours")
+        expect(server).to_contain_text("needs your yes")
+        expect(opened.locator(".none")).to_have_count(0)
+    finally:
+        file.unlink()
+        spare_desk.post("/tool-servers/refresh")
+
+
 def test_a_server_is_looked_at_trusted_started_switched_and_asked_about_again(
     tool_desk: Desk, open_tab: Open
 ) -> None:

@@ -1,5 +1,5 @@
 // The Connection panel: what is the matter with each provider, looked at again while it is open.
-import { $, h, iconButton, setText } from './dom.js';
+import { $, copyText, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
 import { on, state, tell } from './store.js';
 
@@ -100,17 +100,7 @@ function card(each, key) {
 }
 
 async function copy(button, text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // not a secure address: the old way, inside the dialog, since all else is inert
-    const area = h('textarea', { class: 'sr', 'aria-hidden': 'true' });
-    area.value = text;
-    dialog.append(area);
-    area.select();
-    document.execCommand('copy');
-    area.remove();
-    button.focus();
-  }
+  await copyText(text, button);
   setText(button, 'Copied');
   setTimeout(() => setText(button, 'Copy'), 1500);
 }

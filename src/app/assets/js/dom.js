@@ -21,6 +21,21 @@ export function iconButton(icon, label, act, more = {}) {
 // Writes only what changed, so that a selection in the text survives.
 export function setText(node, text) { if (node && node.textContent !== text) node.textContent = text; }
 
+// Into the clipboard; `near` has the focus again afterwards.
+export async function copyText(text, near) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // not a secure address: the old way, inside an open dialog, since all else is inert then
+    const area = h('textarea', { class: 'sr', 'aria-hidden': 'true' });
+    area.value = text;
+    (near.closest('dialog') ?? document.body).append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+    near.focus();
+  }
+}
+
 export const kept = {
   get(name) { try { return localStorage.getItem(`desk.${name}`); } catch { return null; } },
   set(name, value) {

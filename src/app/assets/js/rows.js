@@ -1,5 +1,5 @@
 // What stands under each finished row: its facts, and what can be done with it.
-import { $, $$, appear, h, iconButton } from './dom.js';
+import { $, $$, appear, copyText, h, iconButton } from './dom.js';
 import { call } from './http.js';
 import { announce, show } from './conversation.js';
 import { flightButton } from './flight.js';
@@ -108,16 +108,7 @@ function versions(facts) {
 }
 
 export async function copy(button, text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = h('textarea', { class: 'sr', 'aria-hidden': 'true' });
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand('copy');
-    area.remove();
-  }
+  await copyText(text, button);
   button.dataset.icon = 'done';
   setTimeout(() => { button.dataset.icon = 'copy'; }, 1500);
   announce('Copied.');

@@ -1,6 +1,7 @@
 // The Tools panel: every tool server, what it would run, a yes to it, its switches and its log.
 import { $, $$, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
+import { noTools } from './toolsnone.js';
 import { arrangement, forgetDrafts, pending, signing } from './toolsetup.js';
 
 const PAUSE = 3000;
@@ -66,12 +67,15 @@ function paint(own, found) {
     if (had && !list.contains(document.activeElement)) ($$('[data-focus]', list).find((each) => each.dataset.focus === focus) ?? $('.head button', own)).focus();
   }
   $('.problems', own).replaceChildren(...found.problems.map(problemCard));
+  const none = $('.none', own);
+  if (found.servers.length) none?.remove();
+  else if (!none && !found.problems.length) $('.servers', own).after(noTools(found.files));
   const asking = found.servers.filter((each) => each.asks).length;
   const away = found.servers.filter((each) => each.state === 'needs_sign_in').length;
   const running = found.servers.filter((each) => each.state === 'ready').length;
   const words = found.servers.length
     ? [asking ? `${asking} need${asking === 1 ? 's' : ''} your yes.` : '', away ? `${away} need${away === 1 ? 's' : ''} you to sign in.` : '', `${running} of ${found.servers.length} running. One starts when an agent wants it.`]
-    : ['No tool server is configured yet.'];
+    : ['No tool servers yet.'];
   say(own, words.filter(Boolean).join(' '), asking + away > 0);
   setText($('.from', own), `Read from ${found.files.join(', ')}. The first file counts where two name the same server.`);
 }

@@ -58,10 +58,12 @@ export function arrangement(each, fold, act) {
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const given = Object.fromEntries(new FormData(form));
+    const saved = drafts.get(each.name);
     const changes = {};
     for (const name of ['start_seconds', 'call_seconds']) changes[name] = given[name] === '' ? null : Number(given[name]);
     if ('inherit_env' in given) changes.inherit_env = given.inherit_env.split(/[\s,]+/).filter(Boolean);
-    if (await act(form.querySelector('button'), changes)) drafts.delete(each.name);
+    const kept = await act(form.querySelector('button'), changes);
+    if (kept && drafts.get(each.name) === saved) drafts.delete(each.name); // else somebody typed on meanwhile
   });
   fold.append(form);
   return fold;
