@@ -163,7 +163,6 @@ def test_what_is_pressed_is_large_enough_for_a_finger(
     expect(touched.system).to_be_in_viewport()
     seen += targets(touched.page, "#right")
 
-
     assert {"Copy answer", "New chat", "Temperature", "Dark mode"} <= {
         each["name"] for each in seen
     }
