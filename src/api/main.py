@@ -35,6 +35,7 @@ from api.routers import (
 from api.routers import settings as settings_routes
 from api.settings import Settings
 from api.settings_sources import SettingsSources
+from api.whole_text import WholeText
 from api.wiring import open_services
 from core.version import VERSION
 
@@ -91,6 +92,7 @@ def create_app(settings: Settings, sources: SettingsSources | None = None) -> Fa
     app.include_router(door)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.add_middleware(WholeText)
     errors.install(app)
     docs.install(app)
     return app

@@ -265,3 +265,19 @@ async def test_lm_desk_is_not_among_its_own_tools(tmp_path: Path) -> None:
 
     assert [each.name for each in found.entries if "LM Desk itself" in each.problem] == list(itself)
     assert [each.name for each in found.entries if not each.problem] == list(others)
+
+
+async def test_half_a_character_spoils_only_its_own_server(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    own.write_text(
+        '{"mcpServers": {"a\\ud83d": {"command": "x"}, "b": {"command": "x", "env": {"K": "\\ud83d"}},'
+        ' "c": {"command": "x"}}}'
+    )
+    book = files(own)
+    found = await book.read()
+
+    assert [each.name for each in found.entries] == ["c"]
+    assert [each.key for each in found.problems] == ["mcpServers.a\ufffd", "mcpServers.b"]
+    assert all("half a character" in each.message for each in found.problems)
+    await book.put("d", {"command": "x"})
+    assert [each.name for each in (await book.read()).entries] == ["c", "d"]

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import Field
 from starlette.responses import JSONResponse
 
+from api.paging import Offset
 from api.services import Desk, Services
 from api.sse import stream_job, wants_events
 from core.agents import Agent
@@ -78,7 +79,7 @@ async def list_chats(
     q: Annotated[str, Query(max_length=500)] = "",
     mode: SearchMode = "auto",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Offset = 0,
 ) -> ChatPage:
     """Newest first; `q` searches titles and messages.
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import Field
 
+from api.paging import Offset
 from api.services import Desk
 from core.comparisons import ComparisonDraft, ComparisonInfo, ComparisonPage, RoundDraft
 from core.value import Value
@@ -32,7 +33,7 @@ async def list_comparisons(
     desk: Desk,
     q: Annotated[str, Query(max_length=500)] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Offset = 0,
 ) -> ComparisonPage:
     """The one asked last first; `q` are words of the question."""
     return await desk.comparisons.page(query=q, limit=limit, offset=offset)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from starlette.responses import JSONResponse, StreamingResponse
 
+from api.paging import Offset
 from api.services import Desk
 from api.sse import HEADERS, MEDIA_TYPE, frame, stream_job, wants_events
 from core.eventlog import Event
@@ -56,7 +57,7 @@ async def list_runs(
     desk: Desk,
     chat_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Offset = 0,
 ) -> RunPage:
     """Newest first, without their steps."""
     return await desk.runs.page(chat_id=chat_id, limit=limit, offset=offset)

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import BadParameter, StorageError
+from core.runs_text import clean
 from core.tool_entries import Configured, FileProblem, ServerEntry
 from infrastructure.tools.entries import env_file_of, read_entry
 from infrastructure.tools.itself import PROBLEM as ITSELF
@@ -92,7 +93,7 @@ class ConfigFiles:
             if path != self._own:
                 read.append(str(path))
             try:
-                found = list(_servers(_load(path)))
+                found = list(_whole(path, _servers(_load(path)), problems))
             except _Unusable as error:
                 message, line, key = error.problem
                 problems.append(
@@ -175,6 +176,22 @@ class ConfigFiles:
         return True
 
 
+def _whole(path: Path, servers: Iterable[_Found], problems: list[FileProblem]) -> Iterator[_Found]:
+    """Those whose text can be shown and handed on; the others are problems."""
+    for each in servers:
+        if clean([each.name, each.raw]) == [each.name, each.raw]:
+            yield each
+            continue
+        problems.append(
+            FileProblem(
+                file=str(path),
+                key=clean(each.key),
+                message="It holds half a character, which no program can read.",
+                hint="Write that character whole; the other servers are used meanwhile.",
+            )
+        )
+
+
 def clean_name(raw: str) -> str:
     """A name that fits into addresses and into the names of tools."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", raw).strip("-_")[:64] or "server"
@@ -182,7 +199,8 @@ def clean_name(raw: str) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Whole or not at all, for nobody else's eyes. Raises StorageError."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # Halves of characters stand only as escapes in a file.
+    text = json.dumps(value, indent=2, ensure_ascii=clean(value) != value) + "\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
@@ -255,6 +273,6 @@ def _servers(whole: dict[str, Any]) -> Iterator[_Found]:
         return
     prefix = next((f"{key}." for key in _SECTIONS if whole.get(key) is section), "")
     for name in repeated_keys(section):
-        raise _Unusable(f"{name!r} stands in it twice.", key=f"{prefix}{name}")
+        raise _Unusable(f"{name!r} stands in it twice.", key=clean(f"{prefix}{name}"))
     for name, raw in section.items():
         yield _Found(f"{prefix}{name}", name, raw)
