@@ -94,6 +94,11 @@ class ServerLife:
         return not same_place(self.choices.place, self.entry.place)
 
     @property
+    def trusted(self) -> bool:
+        """Somebody said yes to it as it is now."""
+        return self.choices.trusted == self.fingerprint and not self.moved and not self.changes
+
+    @property
     def enabled(self) -> bool:
         chosen = self.choices.enabled
         return not self.entry.off if chosen is None else chosen
@@ -106,7 +111,7 @@ class ServerLife:
             return "failed"
         if self.choices.trusted is None:
             return "not_trusted"
-        if self.choices.trusted != self.fingerprint or self.moved or self.changes:
+        if not self.trusted:
             return "changed"
         if self._opening is not None:
             return "starting"
@@ -312,6 +317,7 @@ class ServerLife:
             message=message,
             hint=hint,
             hash=self.hash,
+            trusted=self.trusted,
             enabled=self.enabled,
             approval=self.choices.approval,
             start_seconds=self.choices.start_seconds,

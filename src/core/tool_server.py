@@ -81,6 +81,8 @@ class ToolServer(Value):
     hint: str = ""
     hash: str
     """What `trust` has to be given."""
+    trusted: bool = False
+    """Somebody said yes to it as it is now."""
     enabled: bool
     approval: ApprovalMode | None = None
     start_seconds: float = START_SECONDS

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -134,8 +134,9 @@ async def test_what_cannot_be_is_said_in_a_sentence_with_what_there_is(tmp_path:
     async with desk_with_studio(tmp_path) as (desk, _), client_of(desk) as client:
         for tool, arguments, words in (
             ("chat_completion", {"prompt": "Hi", "model": "qwen4"}, "qwen/qwen3-4b"),
-            ("load_model", {"model": "nobody"}, "nobody"),
-            ("unload_model", {"model": "nobody"}, "nobody"),
+            ("load_model", {"model": "nobody"}, "'nobody'. There are lmstudio:qwen/qwen3-4b, lm"),
+            ("unload_model", {"model": "nobody"}, "lmstudio:phi-4"),
+            ("chat_completion", {"prompt": "Hi", "model": "nobody"}, "lmstudio:phi-4"),
         ):
             result = await client.call_tool(tool, arguments)
             assert result.is_error, tool
@@ -154,6 +155,59 @@ async def test_a_client_that_gives_up_ends_what_was_done_for_it(tmp_path: Path) 
         await until(lambda: studio.open == 0)
         studio.load_may_go.set()
         assert not studio.models["phi-4"].instances
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_load_given_up_ends_unless_somebody_else_began_it(
+    tmp_path: Path, mode: Literal["auto", "legacy"]
+) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk, mode) as client:
+        studio.load_may_go.clear()
+        wanted = {"model_id": "phi-4"}
+        theirs = await desk.post("/api/v1/models/load", json=wanted, params={"wait": "false"})
+        job = f"/api/v1/jobs/{theirs.json()['id']}"
+        await given_up(client, "load_model", {"model": "phi-4"}, lambda: studio.open == 1)
+        assert (await desk.get(job)).json()["state"] == "running"
+        await desk.post(f"{job}/stop")
+        await until(lambda: studio.open == 0)
+
+        await given_up(client, "load_model", {"model": "phi-4"}, lambda: studio.open == 1)
+        await until(lambda: studio.open == 0)
+        studio.load_may_go.set()
+        loads = (await desk.get("/api/v1/jobs", params={"kind": "load"})).json()
+        assert [each["state"] for each in loads] == ["stopped", "stopped"]
+        assert not studio.models["phi-4"].instances
+
+
+async def given_up(
+    client: Any, tool: str, arguments: dict[str, Any], when: Callable[[], bool]
+) -> None:
+    """Call it and lose patience: as soon as this is so, and the call was heard of."""
+    heard = asyncio.Event()
+
+    async def progress(share: float, total: float | None, message: str | None) -> None:
+        heard.set()
+
+    call = asyncio.create_task(client.call_tool(tool, arguments, progress_callback=progress))
+    async with asyncio.timeout(60):
+        await heard.wait()
+    await until(when)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_an_answer_in_pieces_that_nobody_asked_for_is_told_as_that(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk) as client:
+        asked = {"prompt": "Count", "model": QWEN}
+        studio.answers["POST", "/v1/chat/completions"] = (200, "data: {}")
+        strange = await client.call_tool("chat_completion", asked)
+        empty = await client.call_tool("chat_completion", {**asked, "prompt": " \n"})
+
+    assert strange.is_error
+    assert QWEN in strange.content[0].text
+    assert "not a whole answer" in strange.content[0].text
+    assert empty.is_error
+    assert "prompt is empty" in empty.content[0].text
 
 
 async def test_a_page_of_another_origin_or_name_cannot_use_it(tmp_path: Path) -> None:

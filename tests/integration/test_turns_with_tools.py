@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -165,3 +165,62 @@ async def test_an_mcp_client_has_a_task_worked_on_and_looks_again(tmp_path: Path
         assert run["steps"][0]["calls"][0]["preview"] == "It is ten o'clock."
         assert wrong.is_error
         assert "words" in wrong.content[0].text
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_run_that_an_mcp_client_gives_up_is_stopped_and_one_it_left_running_is_not(
+    tmp_path: Path, mode: Literal["auto", "legacy"]
+) -> None:
+    from mcp import Client
+
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("I think.", hold=asyncio.Event()))
+        async with Client(f"{desk.base_url}/mcp", mode=mode) as client:
+            asked = {"mcp_name": "words", "task": "What time is it?"}
+            left = await client.call_tool("autonomous_with_mcp", {**asked, "wait_s": 0.0})
+            assert left.structured_content["state"] == "running"
+            await until(lambda: studio.open == 1)
+
+            call = asyncio.create_task(client.call_tool("autonomous_with_mcp", asked))
+            await until(lambda: studio.open == 2)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+            await until(lambda: studio.open == 1)
+            runs = (await desk.get("/api/v1/runs")).json()["runs"]
+            states = {run["id"]: run["state"] for run in runs}
+            assert states.pop(left.structured_content["run_id"]) == "running"
+            assert list(states.values()) == ["stopped"]
+
+
+async def test_all_trusted_servers_are_used_but_those_that_cannot_start(tmp_path: Path) -> None:
+    from mcp import Client
+
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("Ten o'clock."))
+        file = tmp_path / "data" / "mcp.json"
+        servers = json.loads(file.read_text())["mcpServers"]
+        servers |= {"broken": {"command": "/nowhere/at-all"}, "stranger": {"command": "cat"}}
+        file.write_text(json.dumps({"mcpServers": servers}))
+        url = "/api/v1/tool-servers/broken"
+        seen = (await desk.get(url)).json()
+        await desk.post(f"{url}/trust", json={"hash": seen["hash"]})
+        async with Client(f"{desk.base_url}/mcp") as client:
+            asked = {"task": "What time is it?"}
+            run = await client.call_tool("autonomous_discover_and_execute", asked)
+            await desk.post("/api/v1/tool-servers/words/disable")
+            none = await client.call_tool("autonomous_discover_and_execute", asked)
+            await desk.post(f"{url}/disable")
+            nobody = await client.call_tool("autonomous_discover_and_execute", asked)
+
+    assert not run.is_error, run.content
+    told = run.structured_content
+    assert (told["state"], told["output"]) == ("done", "Ten o'clock.")
+    ((left_out),) = told["left_out"]
+    assert left_out["server"] == "broken"
+    assert "/nowhere/at-all" in left_out["why"]
+    assert none.is_error
+    assert "None of the trusted tool servers" in none.content[0].text
+    assert "/nowhere/at-all" in none.content[0].text
+    assert nobody.is_error
+    assert "no trusted tool server" in nobody.content[0].text

@@ -2,23 +2,34 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import anyio
 import httpx
 
 # A tool answers within this much of the client's patience, of which many have only 60 s.
 WAIT_SECONDS = 45.0
 LONGEST_WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 0.25
+# What a client gave up is ended within this, or left to the desk.
+END_SECONDS = 30.0
 # Of what a step was done for, a client gets the beginning.
 WHY_CHARS = 500
+# Of the models there are, who asked for another one hears so many.
+NAMED_MODELS = 8
 # Beyond its result a call carries facts about its way, told as progress.
 OnProgress = Callable[[float, str], Awaitable[None]]
 
 
 class Refused(Exception):
     """The desk said no; the text is for the model that asked."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        """`code` is the desk's word for it; empty where it gave none."""
+        super().__init__(text)
+        self.code = code
 
 
 class DeskCalls:
@@ -69,9 +80,12 @@ class DeskCalls:
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """One answer over the gateway: its text, who wrote it and what it took."""
         answer = await self._send("POST", "/v1/chat/completions", body)
-        told = answer.json()
-        choice = told["choices"][0]
-        message = choice["message"]
+        try:
+            told = answer.json()
+            choice = told["choices"][0]
+            message = choice["message"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Refused(_not_an_answer(answer)) from error
         return {
             "content": message.get("content") or "",
             "reasoning": message.get("reasoning_content") or message.get("reasoning"),
@@ -83,10 +97,15 @@ class DeskCalls:
     async def load(
         self, model_id: str, context_length: int | None, wait: float, told: OnProgress
     ) -> dict[str, Any]:
-        """Load it, and wait so long for it."""
+        """Load it, and wait so long for it.
+
+        Given up meanwhile it ends, unless somebody else had begun it.
+        """
         body = {"model_id": model_id, "context_length": context_length}
-        job = await self._json("POST", "/api/v1/models/load", body, params={"wait": "false"})
-        ended = await self._watch(f"/api/v1/jobs/{job['id']}", wait, told)
+        running = await self._get("/api/v1/jobs?state=running&kind=load")
+        others = {str(each["id"]) for each in running}
+        async with self._begun("/api/v1/models/load?wait=false", body, "jobs", others) as job_id:
+            ended = await self._watch(f"/api/v1/jobs/{job_id}", wait, told)
         if ended["state"] == "failed":
             raise Refused(_sentence(ended["error"] or {}))
         return {"model": ended["model_id"], "status": ended["state"], "progress": ended["progress"]}
@@ -100,9 +119,35 @@ class DeskCalls:
     async def start_run(
         self, body: dict[str, Any], wait: float, told: OnProgress
     ) -> dict[str, Any]:
-        """Start an agent's run, and wait so long for its end."""
-        job = await self._json("POST", "/api/v1/runs", body)
-        return await self.run(str(job["run_id"]), wait, told)
+        """Start an agent's run, and wait so long for its end. Given up meanwhile it is stopped."""
+        async with self._begun("/api/v1/runs", body, "runs") as run_id:
+            return await self.run(run_id, wait, told)
+
+    async def start_run_with_all(
+        self, body: dict[str, Any], wait: float, told: OnProgress
+    ) -> dict[str, Any]:
+        """The same with every trusted server; `left_out` says which could not be used, and why."""
+        trusted = [each for each in await self._servers() if each["trusted"] and each["enabled"]]
+        if not trusted:
+            raise Refused(
+                "There is no trusted tool server. Trust one at the desk first: Tools in its page."
+            )
+        names = [str(each["name"]) for each in trusted]
+        left_out: dict[str, str] = {}
+        while names:
+            try:
+                run = await self.start_run({**body, "servers": names}, wait, told)
+            except Refused as refused:
+                broken = await self._broken(names) if refused.code.startswith("tool") else {}
+                if not broken:
+                    raise
+                left_out |= broken
+                names = [name for name in names if name not in broken]
+            else:
+                said = [{"server": name, "why": why} for name, why in left_out.items()]
+                return {**run, **({"left_out": said} if said else {})}
+        whys = " ".join(left_out.values())
+        raise Refused(f"None of the trusted tool servers can be used. {whys}")
 
     async def run(self, run_id: str, wait: float, told: OnProgress) -> dict[str, Any]:
         """How a run is, after so long or at its end."""
@@ -113,13 +158,44 @@ class DeskCalls:
         await self._json("POST", f"/api/v1/runs/{run_id}/stop", None)
         return _run_view(await self._get(f"/api/v1/runs/{run_id}"))
 
-    async def tool_servers(self) -> Sequence[str]:
-        """Those a run may use: trusted, and switched on."""
-        servers = (await self._get("/api/v1/tool-servers"))["servers"]
-        usable = ("idle", "asleep", "starting", "ready")
-        return [each["name"] for each in servers if each["state"] in usable]
-
     # -- inside ----------------------------------------------------------------------------------
+
+    async def _servers(self) -> list[dict[str, Any]]:
+        servers: list[dict[str, Any]] = (await self._get("/api/v1/tool-servers"))["servers"]
+        return servers
+
+    async def _broken(self, names: Collection[str]) -> dict[str, str]:
+        """Why those of these that cannot be used now cannot."""
+        now = {each["name"]: each for each in await self._servers()}
+        whys = {}
+        for name in names:
+            server = now.get(name)
+            if server is None:
+                whys[name] = f"The tool server {name} is no longer there."
+            elif server["state"] not in ("idle", "asleep", "starting", "ready"):
+                words = (server["message"] or f"{name} is {server['state']}.", server["hint"])
+                whys[name] = " ".join(filter(None, words))
+        return whys
+
+    @asynccontextmanager
+    async def _begun(
+        self, path: str, body: object, kind: str, others: Collection[str] = ()
+    ) -> AsyncGenerator[str]:
+        """The id of what this starts, which ends if it is given up in here or while it starts.
+
+        `kind` is where it lies in the API; one of `others` is not ours to end.
+        """
+        starting = asyncio.ensure_future(self._json("POST", path, body))
+        try:
+            begun = await asyncio.shield(starting)
+            yield _id_of(begun)
+        except asyncio.CancelledError:
+            # The client's patience is over, so nobody would ever learn its id.
+            with anyio.move_on_after(END_SECONDS, shield=True), suppress(Refused):
+                begun_id = _id_of(await starting)
+                if begun_id not in others:
+                    await self._json("POST", f"/api/v1/{kind}/{begun_id}/stop", None)
+            raise
 
     async def _watch(self, path: str, wait: float, told: OnProgress) -> dict[str, Any]:
         """What is at the path as soon as it no longer runs, or when the wait is over."""
@@ -152,17 +228,43 @@ class DeskCalls:
         except httpx.TransportError as error:
             raise Refused("LM Desk does not answer any more. Start it with: lmdesk") from error
         if answer.is_error:
-            raise Refused(_refusal(answer))
+            raise await self._refusal(answer)
         return answer
 
+    async def _refusal(self, answer: httpx.Response) -> Refused:
+        try:
+            told = answer.json()
+        except ValueError:
+            return Refused(f"LM Desk answered {answer.status_code}.")
+        error = told.get("error") if isinstance(told, dict) else None
+        problem: dict[str, Any] = error if isinstance(error, dict) else told
+        code = str(problem.get("code") or "")
+        if code == "model_not_found" and not problem.get("candidates"):
+            problem = {**problem, "hint": await self._there_are()}
+        return Refused(_sentence(problem), code)
 
-def _refusal(answer: httpx.Response) -> str:
-    try:
-        told = answer.json()
-    except ValueError:
-        return f"LM Desk answered {answer.status_code}."
-    error = told.get("error") if isinstance(told, dict) else None
-    return _sentence(error if isinstance(error, dict) else told)
+    async def _there_are(self) -> str:
+        names = [model["id"] for model in await self.models()]
+        if not names:
+            return "No provider serves any model at the moment."
+        more = " and others; list_models has them all" if len(names) > NAMED_MODELS else ""
+        return f"There are {', '.join(names[:NAMED_MODELS])}{more}."
+
+
+def _id_of(begun: dict[str, Any]) -> str:
+    return str(begun.get("run_id") or begun["id"])
+
+
+def _not_an_answer(answer: httpx.Response) -> str:
+    who = answer.headers.get("x-lmdesk-model")
+    of = f" of {who}" if who else ""
+    how = " It was sent in pieces, which was not asked for." if _is_stream(answer) else ""
+    return f"What came back from the provider{of} is not a whole answer.{how}"
+
+
+def _is_stream(answer: httpx.Response) -> bool:
+    kind = str(answer.headers.get("content-type", ""))
+    return kind.startswith("text/event-stream") or answer.content.lstrip().startswith(b"data:")
 
 
 def _sentence(problem: dict[str, Any]) -> str:

@@ -79,6 +79,8 @@ class Tools:
         max_tokens: int = 1024,
     ) -> dict[str, Any]:
         """Ask a local model one question. Without a model LM Desk picks one that suits it."""
+        if not prompt.strip():
+            raise ToolError("The prompt is empty: write what the model is to answer.")
         messages = [{"role": "user", "content": prompt}]
         if system_prompt:
             messages.insert(0, {"role": "system", "content": system_prompt})
@@ -104,7 +106,7 @@ class Tools:
 
     async def _autonomous(
         self,
-        servers: list[str],
+        servers: list[str] | None,
         task: str,
         max_rounds: int,
         max_tokens: int | None,
@@ -112,6 +114,7 @@ class Tools:
         wait_s: float,
         context: Context,
     ) -> dict[str, Any]:
+        """A run with the tools of these servers; None: of all that are trusted."""
         body: dict[str, Any] = {
             "task": task,
             "servers": servers,
@@ -121,7 +124,8 @@ class Tools:
             "approve": UNATTENDED,
         }
         known = {key: value for key, value in body.items() if value is not None}
-        return await _said(self._calls.start_run(known, wait_s, _progress(context)))
+        start = self._calls.start_run if servers is not None else self._calls.start_run_with_all
+        return await _said(start(known, wait_s, _progress(context)))
 
     async def autonomous_with_mcp(
         self,
@@ -162,13 +166,11 @@ class Tools:
         model: str | None = None,
         wait_s: float = WAIT_SECONDS,
     ) -> dict[str, Any]:
-        """The same with every MCP server the person has trusted; the model finds its tools."""
-        servers = list(await _said(self._calls.tool_servers()))
-        if not servers:
-            raise ToolError(
-                "There is no trusted tool server. Trust one at the desk first: Tools in its page."
-            )
-        return await self._autonomous(servers, task, max_rounds, max_tokens, model, wait_s, context)
+        """The same with every MCP server the person has trusted; the model finds its tools.
+
+        Servers that cannot be used are left out; `left_out` says which, and why.
+        """
+        return await self._autonomous(None, task, max_rounds, max_tokens, model, wait_s, context)
 
     async def get_run(self, run_id: str, context: Context, wait_s: float = 0.0) -> dict[str, Any]:
         """How a run is: state, steps so far, output. Waits up to wait_s for its end."""
