@@ -3,7 +3,7 @@
 Its plan is JSON in its argument: `tools` (name → description), `then` (the tools after the first
 `switch` call, announced), `garbage` (lines written to standard output first), `stubborn` (it outlives
 the end of its input and SIGTERM), `silent` (it answers nothing), `big` (bytes of the result of `big`),
-`endless` (its answer to `big` never ends), `parent` (it starts a child, which does nothing).
+`endless` (its answer to `big` never ends), `lists` (so often it lists its tools, and then hangs), `parent` (it starts a child, which does nothing).
 Tools do what their name says: `echo`, `env`, `switch`, `big`, `die`, `wrong`, `pid`, `wait`.
 """
 
@@ -70,6 +70,9 @@ def answer(message: dict[str, object]) -> None:
             "serverInfo": {"name": "scripted", "version": "1"},
         }
     elif method == "tools/list":
+        STATE["lists"] = STATE.get("lists", 0) + 1
+        if STATE["lists"] > PLAN.get("lists", 1_000_000):
+            time.sleep(600)
         reply["result"] = {"tools": listed()}
     elif method == "tools/call":
         text = called(params["name"], params.get("arguments") or {})

@@ -11,6 +11,7 @@ from core.errors import (
     ToolServerFailed,
     ToolServerNotTrusted,
     ToolServerOff,
+    ToolTimeout,
 )
 from core.tool_entries import (
     ServerChoices,
@@ -20,14 +21,10 @@ from core.tool_entries import (
     same_place,
     tool_changes,
 )
-from core.tool_server import (
-    SessionDoor,
-    ToolInfo,
-    ToolServer,
-    ToolServerState,
-    ToolSession,
-)
+from core.tool_server import SessionDoor, ToolServer, ToolServerState, ToolSession
 from core.tool_sign_in import ToolServerNeedsSignIn
+from core.tool_stuck import answers, not_listed, stuck
+from core.tool_views import tool_views
 from core.tools import OnProgress, Tool, ToolResult
 
 Admit = Callable[["ServerLife"], Awaitable[None]]
@@ -60,6 +57,8 @@ class ServerLife:
         self._admit = admit
         self._clock = clock
         self._users = 0
+        self._calls = 0
+        self._looking: set[asyncio.Task[None]] = set()
         self.used_at = clock()
         """When somebody used it last."""
         self.admitted = False
@@ -195,11 +194,32 @@ class ServerLife:
         with self.in_use():
             session = await self._running()
             self.check()
+            self._calls += 1
             try:
                 return await session.call(tool, arguments, seconds=seconds, on_progress=on_progress)
             except ToolServerFailed as error:
                 self.failure = error
                 raise
+            except (ToolTimeout, asyncio.CancelledError):
+                self._look_after(session)
+                raise
+            finally:
+                self._calls -= 1
+
+    def _look_after(self, session: ToolSession) -> None:
+        """A program that is stuck in a call that was given up would keep everybody waiting."""
+        if self.entry.transport == "stdio":
+            looking = asyncio.create_task(self._end_if_stuck(session))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _end_if_stuck(self, session: ToolSession) -> None:
+        if session.ended or await answers(session):
+            return
+        async with self._turn:
+            if self._session is session and not self._calls:
+                self.failure = stuck(self.entry.name)
+                await self._drop()
 
     async def ready(self) -> None:
         """Bring it up, with its tools known."""
@@ -209,6 +229,8 @@ class ServerLife:
             self.check()
 
     async def _running(self, *, ask_again: bool = False) -> ToolSession:
+        if self._looking:
+            await asyncio.wait(self._looking)
         async with self._turn:
             session = self._session
             if session is None or session.ended:
@@ -258,6 +280,11 @@ class ServerLife:
         self._stale = True
         try:
             self.listed = await session.tools()
+        except ToolTimeout as error:
+            self.failure = not_listed(error, busy=self._calls > 0)
+            if not self._calls:
+                await self._drop()
+            raise self.failure from error
         except ToolError as error:
             self.failure = error
             raise
@@ -276,6 +303,8 @@ class ServerLife:
 
     async def stop(self) -> None:
         """End it, also while it starts; the next call starts it anew."""
+        for looking in self._looking:
+            looking.cancel()
         if self._opening is not None:
             self._opening.cancel()
         async with self._turn:
@@ -298,7 +327,7 @@ class ServerLife:
         """As a person sees it."""
         entry, state = self.entry, self.state
         message, hint = self._words(state)
-        tools = tuple(self._tool_views())
+        tools = tool_views(self.choices, self.listed, self.changes)
         session = self._session if state == "ready" else None
         return ToolServer(
             name=entry.name,
@@ -342,28 +371,3 @@ class ServerLife:
             names = ", ".join(f"${{{name}}}" for name in self.entry.missing)
             return f"Nobody set {names}, so it stays as it is.", f"See {self.entry.source}."
         return "", ""
-
-    def _tool_views(self) -> list[ToolInfo]:
-        changes = self.changes
-        before = {tool.name: tool.description for tool in self.choices.known or ()}
-        shown = self.listed if self.listed is not None else self.choices.known or ()
-        views = []
-        for tool in shown:
-            chosen = self.choices.tools.get(tool.name)
-            old = before.get(tool.name)
-            views.append(
-                ToolInfo(
-                    name=tool.name,
-                    description=tool.description,
-                    read_only=tool.read_only,
-                    destructive=tool.destructive,
-                    open_world=tool.open_world,
-                    tokens=tool.tokens,
-                    enabled=chosen is None or chosen.enabled,
-                    approval=chosen.approval if chosen else None,
-                    changed=changes.get(tool.name, ""),
-                    before=old if tool.name in changes and old != tool.description else None,
-                    arguments=tool.arguments,
-                )
-            )
-        return views

@@ -19,6 +19,7 @@ from core.errors import (
     ToolServerNotFound,
     ToolServerNotTrusted,
     ToolServerOff,
+    ToolTimeout,
 )
 from core.tool_entries import ToolChoice
 from core.tool_server import ToolServerChanged
@@ -255,6 +256,75 @@ async def test_dying_in_a_call_is_told_with_the_end_of_the_log(tmp_path: Path) -
             await call(tools, "die")
         assert "dying of an error" in ((await tools.server("made")).log or "")
         assert await call(tools, "echo", text="anew") == "anew"
+
+
+async def test_a_program_stuck_in_a_call_that_was_given_up_is_ended_and_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tool_stuck.ANSWER_SECONDS", 0.5)
+    async with box(tmp_path, {"made": scripted(tools={"wait": "x", "pid": "y"})}) as tools:
+        before = await call(tools, "pid")
+        waiting = asyncio.create_task(call(tools, "wait"))
+        await until(lambda: "waiting" in _log(tmp_path))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+        await until(lambda: not processes("scripted_tools"))
+        seen = await tools.server("made")
+        assert seen.state == "failed"
+        assert "stuck in a call" in seen.message
+        assert "starts it anew" in seen.hint
+
+        # Nobody who comes meanwhile waits for what is stuck.
+        waiting = asyncio.create_task(call(tools, "wait"))
+        await until(lambda: _log(tmp_path).count("waiting") == 2)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert [tool.name for tool in await tools.tools(["made"])] == ["wait", "pid"]
+        assert await call(tools, "pid") != before
+        assert (await tools.server("made")).state == "ready"
+
+
+async def test_one_that_does_not_list_its_tools_any_more_is_ended_and_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with box(tmp_path, {"made": scripted(lists=1)}) as tools:
+        await tools.tools(["made"])
+        (process,) = processes("scripted_tools")
+        monkeypatch.setattr("infrastructure.tools.session.LIST_SECONDS", 0.5)
+        with pytest.raises(
+            ToolTimeout, match=r"did not list its tools .* So it was ended"
+        ) as ended:
+            await tools.tools(["made"])
+
+        assert "starts it anew" in ended.value.hint
+        assert not process.is_running()
+        seen = await tools.server("made")
+        assert (seen.state, seen.message) == ("failed", ended.value.message)
+        monkeypatch.undo()
+        assert [tool.name for tool in await tools.tools(["made"])] == ["echo"]
+        assert (await tools.server("made")).state == "ready"
+
+
+async def test_one_that_works_for_others_is_not_ended_for_its_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with box(tmp_path, {"made": scripted(tools={"wait": "x"})}) as tools:
+        waiting = asyncio.create_task(call(tools, "wait"))
+        await until(lambda: "waiting" in _log(tmp_path))
+        monkeypatch.setattr("infrastructure.tools.session.LIST_SECONDS", 0.5)
+        with pytest.raises(ToolTimeout, match="did not list its tools") as busy:
+            await tools.tools(["made"])
+
+        assert "other calls" in busy.value.hint
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+def _log(folder: Path) -> str:
+    log = folder / "logs" / "made.log"
+    return log.read_text() if log.exists() else ""
 
 
 async def test_an_answer_that_cannot_be_used_is_an_error_of_the_tool(tmp_path: Path) -> None:

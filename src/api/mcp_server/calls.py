@@ -127,12 +127,11 @@ class DeskCalls:
         self, body: dict[str, Any], wait: float, told: OnProgress
     ) -> dict[str, Any]:
         """The same with every trusted server; `left_out` says which could not be used, and why."""
-        trusted = [each for each in await self._servers() if each["trusted"] and each["enabled"]]
-        if not trusted:
+        names = await self.tool_servers()
+        if not names:
             raise Refused(
                 "There is no trusted tool server. Trust one at the desk first: Tools in its page."
             )
-        names = [str(each["name"]) for each in trusted]
         left_out: dict[str, str] = {}
         while names:
             try:
@@ -157,6 +156,14 @@ class DeskCalls:
         """End a run; what it did stays."""
         await self._json("POST", f"/api/v1/runs/{run_id}/stop", None)
         return _run_view(await self._get(f"/api/v1/runs/{run_id}"))
+
+    async def tool_servers(self) -> list[str]:
+        """Those a run may use: trusted, and switched on."""
+        return [
+            str(each["name"])
+            for each in await self._servers()
+            if each["trusted"] and each["enabled"]
+        ]
 
     # -- inside ----------------------------------------------------------------------------------
 
