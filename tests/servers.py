@@ -62,6 +62,7 @@ class ScriptedModel:
     type: str = "llm"
     size_bytes: int = 500_000_000
     max_context: int = 32768
+    params: str = "4B"
     instances: dict[str, int] = field(default_factory=dict)
     """Loaded instances: id → context length."""
 
@@ -225,7 +226,7 @@ class ScriptedLMStudio:
             "display_name": model.key.rpartition("/")[2].upper(),
             "quantization": {"name": "Q4_K_M", "bits_per_weight": 4},
             "size_bytes": model.size_bytes,
-            "params_string": "4B",
+            "params_string": model.params,
             "loaded_instances": [
                 {"id": name, "config": {"context_length": context, "parallel": 4}}
                 for name, context in model.instances.items()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from core.errors import ToolServerNotFound, ToolTimeout
+from core.tool_entries import tool_hash
 from core.tools import OnProgress, Tool, ToolResult
 
 Function = Callable[[dict[str, Any]], Awaitable[ToolResult | str]]
@@ -26,6 +27,8 @@ class FakeToolBox:
         self.most_open = 0
         self.cancelled = 0
         self.error: Exception | None = None
+        self.trust = "as somebody said yes to them"
+        """Of all servers; another one is a server that became another and was trusted anew."""
 
     def add(self, name: str, function: Function, **facts: Any) -> None:
         """A tool `server.tool`."""
@@ -52,7 +55,18 @@ class FakeToolBox:
                     hint=f"Did you mean {known[0]}?",
                     candidates=known,
                 )
-        return tuple(tool for tool in self._tools.values() if tool.server in servers)
+        return tuple(
+            self.trusted(name) for name, tool in self._tools.items() if tool.server in servers
+        )
+
+    def trusted(self, name: str) -> Tool:
+        """A tool with what a lasting yes to it is bound to."""
+        tool = self._tools[name]
+        every = sorted(
+            tool_hash(each) for each in self._tools.values() if each.server == tool.server
+        )
+        bonds = {"trust": self.trust, "trust_of_all": f"{self.trust} {every}"}
+        return tool.model_copy(update=bonds)
 
     @contextmanager
     def using(self, servers: Sequence[str]) -> Generator[None]:

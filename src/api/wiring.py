@@ -140,6 +140,7 @@ async def open_services(
             wait_seconds=settings.approval_minutes * 60,
         )
         await runs.open()
+        tools.on_lapse = runs.allowed.forget_server
         turns.runner = runs
         keeping = Keeping(store, runs, settings.runs.keep_days)
         for task in (watch.run(), monitor.run(), recorder.run(), keeping.run()):

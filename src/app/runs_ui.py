@@ -11,6 +11,7 @@ from app.replies import Reply
 from core.errors import DeskError
 from core.runs import AllowedTool, Approval, CallRecord, PlanItem, RunInfo, RunPage, RunStep
 from core.tool_server import ToolServer
+from core.visible import visible
 
 NOT_USABLE = {
     "not_trusted": "Nobody has looked at it yet: see Tools.",
@@ -170,7 +171,7 @@ def run_view(run: RunInfo, *, now: float) -> dict[str, Any]:
                 wording.duration(usage.seconds),
             )
         ),
-        "note": "This model has no tool support of its own, so it writes its calls as JSON."
+        "note": "This model writes its calls as JSON: it has no tool support of its own, or is very small."
         if run.schema_mode
         else "",
         "mode": runs_words.MODES[run.approve][0] if run.approve else "",
@@ -218,7 +219,7 @@ def call_view(call: CallRecord, run: RunInfo, *, now: float) -> dict[str, Any]:
     ran = call.state in {"success", "failure"} and (call.size > 0 or call.images > 0)
     return {
         "id": call.id,
-        "name": f"{call.server}.{call.tool}" if call.server else call.tool,
+        "name": visible(f"{call.server}.{call.tool}" if call.server else call.tool),
         "state": call.state,
         "glyph": glyph,
         "words": words,
@@ -239,12 +240,12 @@ def approval_view(approval: Approval, *, now: float) -> dict[str, Any]:
     """What a person decides about. `left` is seconds until it counts as denied."""
     return {
         "call_id": approval.call_id,
-        "name": f"{approval.server}.{approval.tool}",
+        "name": visible(f"{approval.server}.{approval.tool}"),
         "server": approval.server,
         "tool": approval.tool,
         "arguments": runs_words.readable(approval.arguments),
         "arguments_hash": approval.arguments_hash,
-        "why": approval.why,
+        "why": visible(approval.why),
         "hints": runs_words.hints(approval),
         "left": round(max(0.0, approval.expires_at - now), 1),
     }
@@ -256,8 +257,10 @@ def allowed_view(allowed: AllowedTool) -> dict[str, Any]:
     return {
         "server": allowed.server,
         "tool": tool,
-        "name": f"All tools of {allowed.server}" if tool is None else f"{allowed.server}.{tool}",
-        "words": "whatever they become" if tool is None else "as it was then",
+        "name": visible(
+            f"All tools of {allowed.server}" if tool is None else f"{allowed.server}.{tool}"
+        ),
+        "words": "as the server and its tools were then" if tool is None else "as it was then",
         "at": allowed.at,
     }
 

@@ -1,6 +1,6 @@
 """Runs in words: what was done and why, what it cost, and how it ended."""
 
-import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +9,7 @@ from core.running_plan import counted as plan_counted
 from core.runs import Approval, CallRecord, PlanState, RunInfo, RunStep, RunUsage
 from core.tools import ApprovalMode
 from core.turn_plan import NOW_ASKS
+from core.visible import visible, visible_json
 
 # More than this is folded: a screen of arguments hides the next step.
 FOLDED_CHARS = 240
@@ -41,7 +42,7 @@ PLAN_STATES: dict[PlanState, tuple[str, str]] = {
     "dropped": ("–", "dropped"),
 }
 MODES: dict[ApprovalMode, tuple[str, str]] = {
-    "ask": ("Ask about each call", "Nothing runs before you said yes to it."),
+    "ask": ("Ask about each call", "Nothing runs before you said yes to it in this run."),
     "read-only": (
         "Ask unless it only reads",
         "What only reads runs by itself; all else is asked about.",
@@ -171,11 +172,11 @@ def step_plan(step: RunStep, *, first: bool) -> str:
 def named(arguments: Mapping[str, Any]) -> str:
     """The arguments in a line: `page: monday.md, lines: 3`."""
     said = (
-        (f"{name}: " if name else "")
-        + (each if isinstance(each, str) else json.dumps(each, ensure_ascii=False))
+        (f"{name}: " if name else "") + (each if isinstance(each, str) else visible_json(each))
         for name, each in arguments.items()
     )
-    return ", ".join(said)
+    # Broken lines are blanks in a line; any other sign that cannot be seen is written out.
+    return visible(re.sub(r"[\t\r\n]", " ", ", ".join(said)))
 
 
 def step_facts(step: RunStep) -> str:
@@ -207,10 +208,7 @@ def hints(approval: Approval) -> list[dict[str, str]]:
 
 
 def readable(arguments: Mapping[str, Any]) -> str:
-    """All of the arguments, as JSON that can be read and edited."""
-    line = json.dumps(dict(arguments), ensure_ascii=False)
-    return (
-        line
-        if len(line) <= LINE_CHARS
-        else json.dumps(dict(arguments), indent=2, ensure_ascii=False)
-    )
+    """All of the arguments, as JSON that can be read and edited: it means exactly them, and signs
+    that nobody would see are written out."""
+    line = visible_json(dict(arguments))
+    return line if len(line) <= LINE_CHARS else visible_json(dict(arguments), indent=2)

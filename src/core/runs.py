@@ -175,7 +175,8 @@ class AllowedTool(Value):
     tool: str | None = None
     """None: all of the server's."""
     fingerprint: str = ""
-    """Of the tool as it was; a changed one is asked about again."""
+    """Of the tool, or of all of them, and of the server as a person trusted it: what changed is
+    asked about again."""
     at: float
 
 

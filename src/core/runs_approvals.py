@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -13,10 +15,14 @@ from core.runs import AllowedTool, Approval, Decision, RememberFor
 from core.runs_errors import ApprovalClosed
 from core.runs_ports import RunStore
 from core.runs_record import RunRecord
+from core.tool_entries import tool_hash
 from core.tools import ApprovalMode, Tool
 
 # Then it counts as denied.
 WAIT_SECONDS = 300.0
+# Begins the fingerprint of a lasting yes. Those of older versions did not know the server's trust.
+BOUND = "trust:"
+_ADDRESS = re.compile(r"(?!file:)\b[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:", re.IGNORECASE)
 
 
 class Verdict(NamedTuple):
@@ -36,28 +42,42 @@ class Allowed:
     def __init__(self, store: RunStore) -> None:
         self._store = store
         self._known: dict[tuple[str, str | None], AllowedTool] = {}
+        self._lapses: Counter[str] = Counter()
 
     async def open(self) -> None:
-        """Read what is kept. Raises StorageError."""
-        self._known = {(each.server, each.tool): each for each in await self._store.allowed_tools()}
+        """Read what is kept, without what older versions bound to a name alone. Raises StorageError."""
+        kept = await self._store.allowed_tools()
+        for each in kept:
+            if not each.fingerprint.startswith(BOUND):
+                await self._store.forget_allowed(each.server, each.tool)
+        self._known = {
+            (each.server, each.tool): each for each in kept if each.fingerprint.startswith(BOUND)
+        }
 
     def listed(self) -> list[AllowedTool]:
         """The newest first."""
         return sorted(self._known.values(), key=lambda each: -each.at)
 
     def covers(self, tool: Tool) -> bool:
-        """Whether a person let this very tool run for good."""
-        if (tool.server, None) in self._known:
-            return True
-        one = self._known.get((tool.server, tool.name))
-        return one is not None and one.fingerprint == fingerprint(tool)
+        """Whether a person let this very tool run for good, of the server as it is trusted now."""
+        return any(
+            one is not None and tool.trust and one.fingerprint == fingerprint(tool, whole_server)
+            for one, whole_server in (
+                (self._known.get((tool.server, None)), True),
+                (self._known.get((tool.server, tool.name)), False),
+            )
+        )
+
+    def lapses(self, server: str) -> int:
+        """How often, since LM Desk runs, it became another one or was trusted no more."""
+        return self._lapses[server]
 
     async def add(self, tool: Tool, *, whole_server: bool) -> None:
         """From now on it runs. Raises StorageError."""
         allowed = AllowedTool(
             server=tool.server,
             tool=None if whole_server else tool.name,
-            fingerprint="" if whole_server else fingerprint(tool),
+            fingerprint=fingerprint(tool, whole_server),
             at=time.time(),
         )
         self._known[allowed.server, allowed.tool] = allowed
@@ -67,6 +87,13 @@ class Allowed:
         """From now on it is asked about again. Raises StorageError."""
         self._known.pop((server, tool), None)
         await self._store.forget_allowed(server, tool)
+
+    async def forget_server(self, server: str) -> None:
+        """Nothing of it runs unasked any more, in runs under way neither. Raises StorageError."""
+        self._lapses[server] += 1
+        for name, tool in [*self._known]:
+            if name == server:
+                await self.forget(name, tool)
 
 
 class Approvals:
@@ -87,22 +114,28 @@ class Approvals:
         self._mode_of = mode_of
         self._wait_seconds = wait_seconds
         self._waiting: dict[str, asyncio.Future[Decision]] = {}
-        self._in_this_run: set[str] = set()
+        self._in_this_run: dict[tuple[str, str | None], int] = {}
+        """Tools, and servers for all of theirs, with their lapses when the person said so."""
         self._reached_out: str | None = None
         """A tool that says it reaches beyond this machine, and has answered in this run."""
         self._may_have: str | None = None
         """The same of one that says nothing about that."""
+        self._read_here: dict[tuple[str, bool | None], str] = {}
+        """Tools whose results are not from outside, by server and what they say about that."""
 
-    def saw_result(self, tool: Tool) -> None:
-        """What a tool brings in from outside may hold orders; from now on writes are asked about."""
+    def saw_result(self, tool: Tool, arguments: Mapping[str, Any], *, failed: bool = False) -> None:
+        """What a tool brings in from outside may hold orders; from now on writes are asked about,
+        and, once something else was read too, what could carry that out."""
         if tool.open_world is True:
             self._reached_out = tool.full_name
         elif tool.open_world is None:
             self._may_have = tool.full_name
+        if not failed and not _reaches_out(tool, arguments):
+            self._read_here[tool.server, tool.open_world] = tool.full_name
 
     async def verdict(self, call_id: str, tool: Tool, arguments: Mapping[str, Any]) -> Verdict:
         """Whether it may run; waits for the person where one must be asked."""
-        why = self._why_asked(tool)
+        why = self._why_asked(tool, arguments)
         if why is None:
             mode = self._mode_of(tool)
             by_mode = mode == "auto" or (mode == "read-only" and tool.read_only is True)
@@ -129,11 +162,13 @@ class Approvals:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _why_asked(self, tool: Tool) -> str | None:
+    def _why_asked(self, tool: Tool, arguments: Mapping[str, Any]) -> str | None:
         """None when it may run unasked."""
-        if tool.read_only is True and self._mode_of(tool) != "ask":
-            return None
         mode = self._mode_of(tool)
+        if (carried := self._could_carry(tool, arguments)) is not None:
+            return carried
+        if tool.read_only is True and mode != "ask":
+            return None
         if tool.read_only is not True:
             if self._reached_out is not None:
                 return f"{self._reached_out} brought in text from outside, and this can write."
@@ -142,15 +177,34 @@ class Approvals:
                 return (
                     f"{self._may_have} may have brought in text from outside, and this can write."
                 )
-        if mode == "auto":
+        if mode == "auto" or self._remembered(tool):
             return None
-        if tool.full_name in self._in_this_run or self._allowed.covers(tool):
+        # Whoever wants to be asked about each call wants that whatever was said in other runs.
+        if mode != "ask" and self._allowed.covers(tool):
             return None
         if mode == "ask":
             return "Every call is asked about."
         if tool.read_only is None:
             return "The server does not say that it only reads."
         return "It can change things."
+
+    def _could_carry(self, tool: Tool, arguments: Mapping[str, Any]) -> str | None:
+        """Orders came in, something of the person's was read, and this call reaches outside."""
+        sure = self._mode_of(tool) == "auto"  # asks about nothing that servers do not say
+        outside = self._reached_out or (None if sure else self._may_have)
+        if outside is None or not _reaches_out(tool, arguments):
+            return None
+        if sure and tool.open_world is None:
+            return None
+        # Of one server that says nothing of itself, nobody can tell its reading from its reaching out.
+        alike = (tool.server, None) if tool.open_world is None else None
+        read = [name for key, name in self._read_here.items() if key != alike]
+        if not read:
+            return None
+        return (
+            f"It could carry what {read[0]} gave this run to the outside, after {outside} "
+            f"{'brought' if self._reached_out else 'may have brought'} in text from there."
+        )
 
     async def _ask(
         self, call_id: str, tool: Tool, arguments: Mapping[str, Any], why: str
@@ -205,11 +259,27 @@ class Approvals:
         )
         return verdict
 
+    def _remembered(self, tool: Tool) -> bool:
+        lapses = self._allowed.lapses(tool.server)
+        return lapses in (
+            self._in_this_run.get((tool.server, tool.name)),
+            self._in_this_run.get((tool.server, None)),
+        )
+
     async def _remember(self, tool: Tool, scope: RememberFor | None) -> None:
-        if scope == "run":
-            self._in_this_run.add(tool.full_name)
-        elif scope is not None:
+        if scope is None:
+            return
+        name = None if scope == "server" else tool.name
+        self._in_this_run[tool.server, name] = self._allowed.lapses(tool.server)
+        if scope != "run":
             await self._allowed.add(tool, whole_server=scope == "server")
+
+
+def _reaches_out(tool: Tool, arguments: Mapping[str, Any]) -> bool:
+    """As its server says; of one that says nothing, whether it is given an address."""
+    if tool.open_world is not None:
+        return tool.open_world
+    return _ADDRESS.search(json.dumps(dict(arguments), ensure_ascii=False)) is not None
 
 
 def _long(seconds: float) -> str:
@@ -222,9 +292,11 @@ def arguments_hash(tool: Tool, arguments: Mapping[str, Any]) -> str:
     return _digest([tool.server, tool.name, dict(arguments)])
 
 
-def fingerprint(tool: Tool) -> str:
-    """Of what the server says of the tool."""
-    return _digest([tool.description, tool.arguments, tool.read_only, tool.destructive])
+def fingerprint(tool: Tool, whole_server: bool) -> str:
+    """Of the trusted server with all its tools, or with what it says of this one."""
+    if whole_server:
+        return f"{BOUND}{_digest([tool.trust_of_all])}"
+    return f"{BOUND}{_digest([tool.trust, tool_hash(tool)])}"
 
 
 def _digest(value: object) -> str:

@@ -91,9 +91,9 @@ class Calls:
             self._record.refused(
                 call_id, "failure", said, seconds=round(time.monotonic() - began, 3)
             )
-            self._approvals.saw_result(tool)
+            self._approvals.saw_result(tool, arguments, failed=True)
             return Outcome(f"The call failed: {said}")
-        self._approvals.saw_result(tool)
+        self._approvals.saw_result(tool, arguments)
         result = result._replace(text=clean(result.text))
         # First, so that whoever hears of the result can read all of it.
         await self._store.keep_result(self._run_id, call_id, result)

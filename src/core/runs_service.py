@@ -30,7 +30,7 @@ from core.runs_host import RunHost
 from core.runs_plan import RunPlan, RunPlanner
 from core.runs_ports import AgentLoop, RunStore
 from core.runs_record import RunRecord, result_of
-from core.runs_spec import fresh_run, spec_of
+from core.runs_spec import fresh_run, listed_run, spec_of, why_schema
 from core.tools import ToolBox, ToolResult
 from core.turns import INTERNAL
 
@@ -162,8 +162,9 @@ class RunService:
         return run
 
     async def page(self, *, chat_id: str | None = None, limit: int, offset: int) -> RunPage:
-        """Newest first, without steps."""
-        return await self._store.runs(chat_id=chat_id, limit=limit, offset=offset)
+        """Newest first, without steps; of long tasks the beginning."""
+        page = await self._store.runs(chat_id=chat_id, limit=limit, offset=offset)
+        return page.model_copy(update={"runs": tuple(listed_run(run) for run in page.runs)})
 
     def job(self, run_id: str) -> Job | None:
         """Its job while that is in memory; the turn's own, where an agent works in a chat."""
@@ -282,10 +283,7 @@ class RunService:
             schema_mode=spec.schema_mode,
         )
         if spec.schema_mode and plan.draft.tools == "auto":
-            record.note(
-                "schema_mode",
-                f"{lease.model.full_name} has no tool support of its own; it writes its calls as JSON.",
-            )
+            record.note("schema_mode", f"{why_schema(lease.model)}; it writes its calls as JSON.")
         door = ModelDoor(self._library, lease, live.job, record, limits)
         calls = Calls(
             live.job.id,

@@ -4,13 +4,20 @@ import time
 from datetime import datetime
 
 from core.chat import Parameters
-from core.families import has_vision
+from core.families import billions, has_vision
 from core.instructions import filled
 from core.leases import Lease
+from core.models import ModelInfo
 from core.running_plan import is_offered
 from core.runs import RunInfo
 from core.runs_plan import INSTRUCTIONS, RunPlan
 from core.runs_ports import LoopSpec
+from core.turn_plan import NOW_ASKS
+
+# Smaller ones know the form of a call from their template, and make up code instead.
+NATIVE_BILLIONS = 0.5
+# Of a task so much stands in a list; a run that is read has all of it.
+LISTED_CHARS = 400
 
 
 def fresh_run(run_id: str, plan: RunPlan) -> RunInfo:
@@ -28,6 +35,26 @@ def fresh_run(run_id: str, plan: RunPlan) -> RunInfo:
     )
 
 
+def listed_run(run: RunInfo) -> RunInfo:
+    """As a list shows it: in a chat without the conversation before the question, and not all of
+    what is long."""
+    task = run.task.rpartition(NOW_ASKS)[2] if run.chat_id else run.task
+    if len(task) > LISTED_CHARS:
+        task = f"{task[:LISTED_CHARS]}…"
+    return run.model_copy(update={"task": task})
+
+
+def why_schema(model: ModelInfo) -> str | None:
+    """Why this model writes its calls as JSON unless somebody says otherwise; None: it does not."""
+    if model.capabilities.tools is False:
+        return f"{model.full_name} has no tool support of its own"
+    # As it is told, or named: the size of a file is a guess.
+    size = billions(model.model_copy(update={"size_bytes": None}))
+    if size is not None and size < NATIVE_BILLIONS:
+        return f"{model.full_name} is too small to call tools by itself"
+    return None
+
+
 def spec_of(plan: RunPlan, lease: Lease) -> LoopSpec:
     """The plan on the instance that was leased for it."""
     model, agent = lease.model, plan.agent
@@ -37,7 +64,7 @@ def spec_of(plan: RunPlan, lease: Lease) -> LoopSpec:
         said = agent.parameters.system_prompt or agent.instructions
         parts.insert(0, filled(said, agent=agent.name, model=model, now=now))
     schema = plan.draft.tools == "schema" or (
-        plan.draft.tools == "auto" and model.capabilities.tools is False
+        plan.draft.tools == "auto" and why_schema(model) is not None
     )
     schema = schema and bool(plan.tools)
     return LoopSpec(

@@ -88,6 +88,15 @@ class ServerLife:
         return base
 
     @property
+    def bonds(self) -> dict[str, str]:
+        """What a lasting yes to calls is bound to: the yes to the server, without and with its tools."""
+        trusted = self.choices.trusted
+        if trusted is None:
+            return {}
+        trust = hash_with_place(trusted, self.choices.place)
+        return {"trust": trust, "trust_of_all": hash_with_tools(trust, self.listed or ())}
+
+    @property
     def moved(self) -> bool:
         """Its command is another program than the one somebody said yes to."""
         return not same_place(self.choices.place, self.entry.place)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any
@@ -47,6 +47,8 @@ class ToolServers:
                 entry, choices, door, admit=self._room.admit, clock=clock
             ),
         )
+        self.on_lapse: Callable[[str], Awaitable[None]] | None = None
+        """Hears of a server that is no longer what a person's lasting yes to its calls was about."""
 
     # -- the tool box ----------------------------------------------------------------------------
 
@@ -67,7 +69,8 @@ class ToolServers:
             if isinstance(tools, BaseException):
                 raise tools
             await self._know(life)
-            found += (_chosen(life, tool) for tool in tools if _is_on(life, tool.name))
+            bonds = life.bonds
+            found += (_chosen(life, tool, bonds) for tool in tools if _is_on(life, tool.name))
         return tuple(found)
 
     async def call(
@@ -187,7 +190,10 @@ class ToolServers:
                 f"The tool server {name} is not what was looked at: it changed meanwhile.",
                 hint="Look at it again, and say yes to what is shown then.",
             )
-        if life.choices.trusted == life.fingerprint and not life.moved:
+        same = life.choices.trusted == life.fingerprint and not life.moved
+        if not same or life.changes:
+            await self._lapse(name)
+        if same:
             known = life.listed if life.changes else life.choices.known
         else:
             known = None
@@ -202,6 +208,7 @@ class ToolServers:
         await self._shelf.read()
         life = self._shelf.life(name)
         await self._shelf.choose(life, trusted=None, place=(), known=None)
+        await self._lapse(name)
         await life.stop()
         life.listed = None
         await self._shelf.forget_keys(name)
@@ -330,8 +337,13 @@ class ToolServers:
                 f"{name} is in {life.entry.source}, which is not LM Desk's to change.",
                 hint="Switch it off here, or remove it there.",
             )
+        await self._lapse(name)
         await self._shelf.forget_keys(name)
         await self._shelf.read()
+
+    async def _lapse(self, name: str) -> None:
+        if self.on_lapse is not None:
+            await self.on_lapse(name)
 
     async def aclose(self) -> None:
         """End every server."""
@@ -346,10 +358,10 @@ def _is_on(life: ServerLife, tool: str) -> bool:
     return chosen is None or chosen.enabled
 
 
-def _chosen(life: ServerLife, tool: Tool) -> Tool:
+def _chosen(life: ServerLife, tool: Tool, bonds: Mapping[str, str]) -> Tool:
     chosen = life.choices.tools.get(tool.name)
     approval = chosen.approval if chosen and chosen.approval else life.choices.approval
-    return tool.model_copy(update={"approval": approval}) if approval else tool
+    return tool.model_copy(update={**bonds, "approval": approval or tool.approval})
 
 
 def _brief(view: ToolServer) -> ToolServer:

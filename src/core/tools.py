@@ -37,6 +37,10 @@ class Tool(Value):
     """What a person chose for it; None where nobody did."""
     tokens: int = 0
     """About what its description costs in each request."""
+    trust: str = ""
+    """Hash of its server as a person trusts it; empty where nobody says. A lasting yes is bound to it."""
+    trust_of_all: str = ""
+    """The same together with all tools of the server."""
 
     @property
     def full_name(self) -> str:

@@ -193,3 +193,18 @@ async def test_ten_runs_on_three_models_with_models_changed_in_the_middle(tmp_pa
             assert [call.preview for call in calls(info)] == [f"seen by {n}"]
         await until(lambda: upstream.open == 0)
         assert bench.tools.open == 0
+
+
+async def test_the_list_has_the_beginning_of_a_long_task_and_a_run_all_of_it(
+    tmp_path: Path,
+) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(Say("Done."))
+        task = "Look at it. " * 20_000
+
+        run = await bench.run(task)
+        listed = (await bench.runs.page(limit=50, offset=0)).runs[0]
+
+        assert run.task == task
+        assert (listed.id, listed.task) == (run.id, f"{task[:400]}…")

@@ -179,6 +179,31 @@ async def test_a_model_without_tool_support_writes_json_of_a_given_shape(tmp_pat
         assert second["messages"][-1]["content"].startswith("Result of look: 42")
 
 
+@pytest.mark.parametrize(
+    ("size", "tools", "schema"),
+    [
+        ("135M", "auto", True),
+        ("0.5B", "auto", False),
+        ("135M", "native", False),
+    ],
+)
+async def test_a_model_known_to_be_very_small_writes_json_unless_somebody_insists(
+    tmp_path: Path, size: str, tools: str, schema: bool
+) -> None:
+    async with run_bench(tmp_path, "smol") as bench:
+        bench.upstream.models["smol"].params = size
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(Say(json.dumps({"answer": "42."})))
+
+        job = await bench.start(tools=tools)
+        info = await bench.ended(job)
+
+        assert info.schema_mode is schema
+        assert ("tools" in bench.upstream.bodies[0]) is not schema
+        notes = [event.data["message"] for event in _each(job) if event.type == "notice"]
+        assert any("too small to call tools" in note for note in notes) is schema
+
+
 def _each(job: Any) -> list[Any]:
     """The events one by one, as a fast watcher gets them."""
     found, after = [], 0

@@ -68,7 +68,6 @@ async def test_smollm2_looks_up_the_time_and_answers_with_it(
                 task=f"What is the current time in {zone}?",
                 agent_id=agent_id,
                 model="smollm2-135m-instruct",
-                tools="schema",
                 max_rounds=6,
             )
             results = [

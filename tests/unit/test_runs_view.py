@@ -262,7 +262,10 @@ def test_what_is_allowed_for_good_says_how_far_that_goes() -> None:
     one = allowed_view(AllowedTool(server="notes", tool="write", at=NOW))
     assert (one["name"], one["words"]) == ("notes.write", "as it was then")
     whole = allowed_view(AllowedTool(server="notes", at=NOW))
-    assert (whole["name"], whole["words"]) == ("All tools of notes", "whatever they become")
+    assert (whole["name"], whole["words"]) == (
+        "All tools of notes",
+        "as the server and its tools were then",
+    )
 
 
 def test_of_a_run_in_a_chat_only_the_question_is_shown() -> None:

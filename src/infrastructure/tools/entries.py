@@ -1,7 +1,6 @@
 """One server as some program's file has it, read into our words."""
 
 import shlex
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from core.tool_entries import ServerEntry, decides_on_code
+from core.visible import visible
 from infrastructure.tools.addresses import url_problem
 from infrastructure.tools.places import workspace_of
 from infrastructure.tools.variables import Expansion
@@ -187,11 +187,3 @@ def _secrets(raw: dict[str, Any], key: str, expansion: Expansion) -> dict[str, S
             raise BadEntry("a header is one line.", f"{key}.{name}")
         found[name] = SecretStr(text)
     return found
-
-
-def visible(text: str) -> str:
-    """The text with all that a screen would not show written out, such as a turned direction."""
-    return "".join(
-        f"\\u{{{ord(sign):x}}}" if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") else sign
-        for sign in text
-    )

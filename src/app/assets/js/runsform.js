@@ -99,6 +99,7 @@ export function runForm({ like, agent, started }) {
       asked[name] = value;
     }
     if (!asked.task.trim()) { blame('task', 'The task is empty. Say what is to be done.'); return; }
+    if (!asked.servers.length && !asked.agent_id) { blame('servers', 'Tick a tool server, or choose an agent that has tools.'); return; }
     start.disabled = true;
     setText(start, 'Starting…');
     try {
