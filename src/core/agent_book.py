@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Protocol
 
-from core.agents import Agent, AgentDraft
+from core.agents import Agent, AgentDraft, no_agent
 from core.errors import AgentNotFound, Conflict, StorageError
 from core.value import Value
 
@@ -80,9 +80,7 @@ class AgentBook:
         try:
             return self.agents[agent_id]
         except KeyError:
-            raise AgentNotFound(
-                f"There is no agent {agent_id!r}.", hint=f"There are: {', '.join(self.agents)}."
-            ) from None
+            raise no_agent(agent_id, self.agents) from None
 
     async def create(self, draft: AgentDraft) -> Agent:
         """A new agent; a name that is taken gets a number. Raises StorageError."""

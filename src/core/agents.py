@@ -1,10 +1,12 @@
 """Agents: named ways of working."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from core.chat import Parameters
+from core.errors import AgentNotFound
 from core.tools import ApprovalMode
 from core.value import Value
 
@@ -77,3 +79,12 @@ class Agent(AgentDraft):
     def draft(self) -> AgentDraft:
         """What a person says about it, without what follows from its being kept."""
         return AgentDraft(**self.model_dump(include=set(AgentDraft.model_fields)))
+
+
+def no_agent(agent_id: str, agents: Mapping[str, Agent]) -> AgentNotFound:
+    """The error for an id that none of these has."""
+    names = ", ".join(agent.name for agent in agents.values())
+    return AgentNotFound(
+        f"There is no agent {agent_id!r} (any more).",
+        hint=f"There are: {names}. A deleted one can be brought back.",
+    )

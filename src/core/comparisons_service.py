@@ -30,7 +30,7 @@ from core.comparisons_now import column_now
 from core.comparisons_order import usual_order
 from core.comparisons_room import RoomMaker
 from core.comparisons_turns import first_turn, new_chat, turn_of
-from core.errors import DeskError, JobNotFound, MessageEmpty
+from core.errors import AgentNotFound, DeskError, JobNotFound, MessageEmpty
 from core.jobs import Job, JobService
 from core.library import ModelLibrary
 from core.models import ModelInfo
@@ -217,6 +217,8 @@ class ComparisonService:
         except DeskError as error:
             told = copy(error)
             told.message = f"Column {number}: {error.message}"
+            if isinstance(error, AgentNotFound):
+                told.hint = f"{error.hint} Or ask the other columns only."
             raise told from error
 
     def _require_rest(self, comparison: Comparison) -> None:

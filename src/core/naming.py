@@ -1,10 +1,21 @@
 """From what a person typed to one model, or to the closest names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from core.errors import ModelAmbiguous, ModelNotFound
 from core.models import ModelInfo
+
+# More names nobody reads.
+TOLD = 12
+
+
+def available(models: Sequence[ModelInfo]) -> str:
+    """A sentence that names what can be asked; empty where there is nothing."""
+    names = [model.full_name for model in models if model.kind == "llm"]
+    names = names or [model.full_name for model in models]
+    more = f", and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return f"Available: {', '.join(names[:TOLD])}{more}." if names else ""
 
 
 class NameIndex:
@@ -53,7 +64,7 @@ class NameIndex:
         if closest:
             hint = f"Did you mean {' or '.join(closest)}?"
         elif self.models:
-            hint = "Pick one from the list of models."
+            hint = available(self.models)
         else:
             hint = "No provider serves any model at the moment."
         return ModelNotFound(

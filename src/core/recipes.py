@@ -1,6 +1,5 @@
 """Recipes: a task done in steps, each by its own agent and model; a step's answer feeds the next."""
 
-import re
 import time
 import uuid
 from contextlib import suppress
@@ -12,13 +11,13 @@ from core.chats import Message
 from core.errors import Conflict, DeskError, JobNotFound, NotFound, RequestError
 from core.jobs import Job, JobService
 from core.ports import ChatStore
+from core.recipes_check import RecipeChecker, ToolServers, check_places, filled
 from core.turn_plan import TurnDraft
 from core.turns import StartedTurn, TurnService
 from core.value import Value
 
 MAX_STEPS = 20
 MAX_INPUT_CHARS = 200_000
-_PLACE = re.compile(r"\{\{\s*(input|previous|step\s*(\d+))\s*\}\}", re.IGNORECASE)
 
 
 class RecipeNotFound(NotFound):
@@ -85,8 +84,15 @@ class RecipeService:
     """Keeps recipes and carries them out: each in a chat of its own, where all of it can be read."""
 
     def __init__(
-        self, store: RecipeStore, chats: ChatStore, jobs: JobService, turns: TurnService
+        self,
+        store: RecipeStore,
+        chats: ChatStore,
+        jobs: JobService,
+        turns: TurnService,
+        servers: ToolServers | None = None,
     ) -> None:
+        """`servers` lists the tool servers there are."""
+        self._checker = RecipeChecker(turns, servers)
         self._store = store
         self._chats = chats
         self._jobs = jobs
@@ -106,13 +112,15 @@ class RecipeService:
         )
 
     async def create(self, draft: RecipeDraft) -> Recipe:
-        """A new recipe. Raises StorageError."""
+        """A new recipe. Raises BadParameter for a place that nothing fills, and StorageError."""
+        check_places([step.prompt for step in draft.steps])
         recipe = Recipe(id=uuid.uuid4().hex[:12], updated_at=time.time(), **dict(draft))
         await self._store.keep_recipe(recipe)
         return recipe
 
     async def change(self, recipe_id: str, draft: RecipeDraft, *, version: int) -> Recipe:
-        """Raises RecipeNotFound, RecipeChanged or StorageError."""
+        """Raises RecipeNotFound, RecipeChanged, StorageError, and BadParameter as `create`."""
+        check_places([step.prompt for step in draft.steps])
         old = await self.read(recipe_id)
         if old.version != version:
             raise RecipeChanged(
@@ -131,12 +139,14 @@ class RecipeService:
     async def start(self, recipe_id: str, given: str) -> Job:
         """Begin the first step in a new chat; the job ends with the last one.
 
-        Raises RecipeNotFound, RecipeInput, StorageError, and what keeps the first step from
-        starting; then there is no chat.
+        Every step is checked before. Raises RecipeNotFound, RecipeInput, StorageError, and what
+        keeps a step from starting, with its number; then there is no chat.
         """
         recipe = await self.read(recipe_id)
         if not given.strip() and "{{input}}" in recipe.steps[0].prompt.replace(" ", "").casefold():
             raise RecipeInput(f"{recipe.name} needs an input.", hint="Say what it is about.")
+        check_places([step.prompt for step in recipe.steps])
+        await self._checker.check([_draft(step, given, []) for step in recipe.steps])
         chat = await self._chats.create_chat(title=recipe.name)
         try:
             first = await self._begin(recipe, 0, chat.id, given, [])
@@ -152,13 +162,7 @@ class RecipeService:
     async def _begin(
         self, recipe: Recipe, number: int, chat_id: str, given: str, answers: list[str]
     ) -> StartedTurn:
-        step = recipe.steps[number]
-        draft = TurnDraft(
-            content=filled(step.prompt, given, answers),
-            agent_id=step.agent_id,
-            model_id=step.model,
-        )
-        return await self._turns.start(chat_id, draft)
+        return await self._turns.start(chat_id, _draft(recipe.steps[number], given, answers))
 
     async def _work(
         self, job: Job, recipe: Recipe, chat_id: str, given: str, turn: StartedTurn
@@ -202,17 +206,9 @@ class RecipeService:
         raise error
 
 
-def filled(prompt: str, given: str, answers: list[str]) -> str:
-    """The prompt with what it asks for; an answer that there is not yet leaves its place as it is."""
-
-    def put(place: re.Match[str]) -> str:
-        word = place[1].casefold()
-        if word == "input":
-            return given
-        number = len(answers) if word == "previous" else int(place[2])
-        return answers[number - 1] if 0 < number <= len(answers) else place[0]
-
-    return _PLACE.sub(put, prompt)
+def _draft(step: RecipeStep, given: str, answers: list[str]) -> TurnDraft:
+    content = filled(step.prompt, given, answers)
+    return TurnDraft(content=content, agent_id=step.agent_id, model_id=step.model)
 
 
 def _stage(recipe: Recipe, number: int) -> str:

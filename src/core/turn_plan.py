@@ -5,10 +5,10 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.agents import Agent, AgentDraft
+from core.agents import Agent, AgentDraft, no_agent
 from core.chat import ChatMessage, Parameters
 from core.chats import Chat, Message, RouteNote
-from core.errors import AgentNotFound, BadParameter, MessageEmpty, MessageTooLong
+from core.errors import BadParameter, MessageEmpty, MessageTooLong
 from core.instructions import filled
 from core.models import ModelInfo
 from core.ports import ChatStore
@@ -130,10 +130,7 @@ class TurnPlanner:
         try:
             return self._agents[agent_id]
         except KeyError:
-            raise AgentNotFound(
-                f"There is no agent {agent_id!r}.",
-                hint=f"There are: {', '.join(self._agents)}.",
-            ) from None
+            raise no_agent(agent_id, self._agents) from None
 
     async def _question_again(self, chat: Chat, message_id: str | None) -> Message:
         if message_id is None:

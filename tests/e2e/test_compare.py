@@ -322,6 +322,34 @@ def test_axe_finds_nothing(compare_desk: Desk, open_tab: Open) -> None:
     assert found == [""] * 4
 
 
+def test_a_deleted_agent_is_said_left_out_and_brought_back(
+    compare_desk: Desk, open_tab: Open
+) -> None:
+    desk = compare_desk
+    made = desk.post("/agents", {"name": "Sec"})
+    screen = open_tab(desk)
+    dialog = opened(screen)
+    pick(dialog, ALPHA, BETA)
+    dialog.get_by_label("Agent of column 1", exact=True).select_option(made["id"])
+    ask(dialog, "Who are you?")
+    expect(column(dialog, 2)).to_contain_text("I am beta.")
+    expect(dialog.get_by_role("button", name="Stop all")).to_have_count(0)
+
+    desk.http.delete(f"/agents/{made['id']}")
+    screen.page.reload()
+    screen.page.wait_for_function("window.desk !== undefined")
+    first = dialog.locator(".whose").first
+    expect(first).to_contain_text("Deleted agent")
+    tick = dialog.get_by_label("Ask column 1 the next question")
+    expect(tick).not_to_be_checked()
+    first.get_by_role("button", name="Bring back the agent of column 1").click()
+    expect(first).to_contain_text("Sec")
+    expect(tick).to_be_checked()
+    expect(dialog.get_by_role("button", name=re.compile("Bring back"))).to_have_count(0)
+    assert [each["name"] for each in desk.get("/agents") if each["id"] == made["id"]] == ["Sec"]
+    desk.http.delete(f"/agents/{made['id']}")
+
+
 def test_a_columns_own_chat_says_where_it_belongs(compare_desk: Desk, open_tab: Open) -> None:
     body = {"content": "Hi", "columns": [{"model_id": ALPHA}, {"model_id": BETA}]}
     made = compare_desk.post("/comparisons", body)

@@ -292,3 +292,31 @@ async def test_columns_are_not_indexed_by_meaning_until_they_are_kept(tmp_path: 
         await index.keep_messages("s", {"q": (1.0, 0.0)})
         found = await index.similar_chats("s", (1.0, 0.0), "why", limit=9)
         assert [each.id for each in found] == ["col"]
+
+
+async def test_a_deleted_agent_is_named_with_what_can_be_done_and_can_come_back(
+    tmp_path: Path,
+) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        await desk.post("/api/v1/agents", json={"name": "Sec"})
+        columns = [{"agent_id": "sec", "model_id": "first"}, {"model_id": "second"}]
+        now = await ended(desk, await compared(desk, columns=columns))
+        await desk.delete("/api/v1/agents/sec")
+        refused = await desk.post(f"{AT}/{now['id']}/turns", json={"content": "Sure?"})
+
+        assert (refused.status_code, refused.json()["code"]) == (404, "agent_not_found")
+        assert refused.json()["detail"].startswith("Column 1: There is no agent 'sec'")
+        assert "General" in refused.json()["hint"]
+        assert "general" not in refused.json()["hint"]
+        assert "brought back" in refused.json()["hint"]
+        assert "the other columns" in refused.json()["hint"]
+        studio.plays(Say("Sure."), model="second")
+        await desk.post(f"{AT}/{now['id']}/turns", json={"content": "Sure?", "columns": [2]})
+        now = await ended(desk, now)
+        assert (await said(desk, now, 2))[-1] == "Sure."
+
+        await desk.post("/api/v1/agents/sec/restore", json={"version": 1})
+        studio.plays(Say("I am back."), model="first")
+        await desk.post(f"{AT}/{now['id']}/turns", json={"content": "You?", "columns": [1]})
+        now = await ended(desk, now)
+        assert (await said(desk, now, 1))[-1] == "I am back."

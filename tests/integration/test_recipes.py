@@ -1,6 +1,7 @@
 """Recipes: steps by different models in one chat, each fed by the one before."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.recipes import filled
+from core.recipes_check import filled
 from tests.agent_upstream import AgentUpstream, Say
 from tests.desk import DeskUnderTest, run_desk
 from tests.servers import serve
@@ -122,3 +123,55 @@ def test_places_are_filled_and_those_of_later_steps_stay() -> None:
     prompt = "{{input}} {{ previous }} {{step 1}} {{step 3}} {{other}}"
 
     assert filled(prompt, "a", ["b", "c"]) == "a c b {{step 3}} {{other}}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code", "names"),
+    [
+        ({"agent_id": "nobody"}, 404, "agent_not_found", ["nobody", "General"]),
+        ({"model": "zzz"}, 404, "model_not_found", ["zzz", "lmstudio:thinker", "lmstudio:coder"]),
+        ({"agent_id": "clerk"}, 409, "tool_server_not_trusted", ["words"]),
+        ({"agent_id": "lost"}, 404, "tool_server_not_found", ["gone", "Lost"]),
+    ],
+)
+async def test_all_steps_are_checked_before_the_first_is_asked(
+    tmp_path: Path, changed: dict[str, Any], status: int, code: str, names: list[str]
+) -> None:
+    servers = {"mcpServers": {"words": {"command": "true"}}}
+    tmp_path.joinpath("mcp.json").write_text(json.dumps(servers))
+    async with desk_with_two(tmp_path) as (desk, studio):
+        for name, server in (("Clerk", "words"), ("Lost", "gone")):
+            await desk.post("/api/v1/agents", json={"name": name, "tools": [{"server": server}]})
+        recipe = await made(desk, steps=[STEPS[0], STEPS[1] | changed])
+        refused = await desk.post(f"/api/v1/recipes/{recipe}/run", json={"input": "sorting"})
+        told = refused.json()
+
+        assert (refused.status_code, told["code"]) == (status, code)
+        assert told["detail"].startswith("Step 2: ")
+        for name in names:
+            assert name in told["detail"] + told["hint"]
+        assert studio.bodies == []
+        assert (await desk.get("/api/v1/chats")).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("prompts", "place"),
+    [
+        (["{{step 9}}"], "Step 1 asks for {{step 9}}"),
+        (["{{previous}}"], "Step 1 asks for {{previous}}"),
+        (["{{input}}", "{{ Step 2 }}"], "Step 2 asks for {{ Step 2 }}"),
+        (["{{input}}", "{{step 0}}"], "Step 2 asks for {{step 0}}"),
+        (["{{step " + "9" * 5000 + "}}"], "Step 1 asks for"),
+    ],
+)
+async def test_a_place_that_no_answer_fills_is_refused_when_it_is_saved(
+    tmp_path: Path, prompts: list[str], place: str
+) -> None:
+    async with desk_with_two(tmp_path) as (desk, _):
+        draft = {"name": "x", "steps": [{"prompt": prompt} for prompt in prompts]}
+        refused = await desk.post("/api/v1/recipes", json=draft)
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad_parameter")
+        assert refused.json()["detail"].startswith(place)
+        recipe = await made(desk)
+        refused = await desk.put(f"/api/v1/recipes/{recipe}", json=draft | {"version": 1})
+        assert refused.status_code == 422

@@ -9,10 +9,9 @@ from starlette.responses import JSONResponse
 from api.paging import Offset
 from api.services import Desk, Services
 from api.sse import stream_job, wants_events
-from core.agents import Agent
+from core.agents import Agent, no_agent
 from core.chat import Parameters
 from core.chats import Chat, ChatPage, Conversation, Message, SearchMode
-from core.errors import AgentNotFound
 from core.preferences import AUTO
 from core.transfer import SavedChat, restored, saved
 from core.turn_plan import TurnDraft
@@ -186,9 +185,7 @@ async def _filled(
 
 def _known_agent(agents: dict[str, Agent], agent_id: str) -> None:
     if agent_id not in agents:
-        raise AgentNotFound(
-            f"There is no agent {agent_id!r}.", hint=f"There are: {', '.join(agents)}."
-        )
+        raise no_agent(agent_id, agents)
 
 
 async def _model_name(desk: Services, name: str) -> str:

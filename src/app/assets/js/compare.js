@@ -2,9 +2,10 @@
 import { $, $$, h, iconButton, isPhone, kept, setText } from './dom.js';
 import { call } from './http.js';
 import { column, slotOf } from './comparecolumn.js';
-import { draftColumns, parameterWords, remembered } from './comparedraft.js';
+import { draftColumns, remembered } from './comparedraft.js';
 import { comparisonList } from './comparelist.js';
 import { makeRoom } from './compareroom.js';
+import { whoAnswers } from './comparewho.js';
 import { show } from './conversation.js';
 import { on, state, tell } from './store.js';
 
@@ -23,6 +24,7 @@ export function startCompare() {
   document.addEventListener('click', (event) => { if (event.target.closest?.('[data-act=compare]')) openCompare(); });
   on('chat', paintNotice);
   on('models', () => { if (draft && !dialog.contains(document.activeElement?.closest('select'))) paintDraft(); });
+  on('agents', paintWho);
   on('offline', () => { if (!state.offline && shown) { shown.columns.forEach((each) => each.refresh()); beat(); } });
   const linked = new URLSearchParams(location.search).get('compare');
   if (linked) whenKnown(() => openCompare(linked));
@@ -185,11 +187,14 @@ async function beat() {
   }
 }
 
-// Whom the next question goes to can be left out, column by column.
-function whoAnswers(each) {
-  const agent = state.agents?.find((one) => one.id === each.agent_id)?.name ?? 'Usual agent';
-  return h('label', { class: 'who' }, h('input', { type: 'checkbox', checked: true, title: 'Ask this column the next question', 'aria-label': `Ask column ${each.number} the next question` }),
-    h('span', {}, h('b', {}, each.name), h('small', {}, [agent, ...parameterWords(each.parameters)].join(' · '))));
+// Agents are deleted, renamed and brought back while their columns are on show.
+function paintWho() {
+  if (!shown) return;
+  $$('.whose', dialog).forEach((old, index) => {
+    const was = old.dataset.agent;
+    const now = whoAnswers(shown.told.columns[index], { ticked: $('input', old).checked || was === 'Deleted agent' });
+    if (now.dataset.agent !== was) old.replaceWith(now);
+  });
 }
 
 const asked = () => $$('.who input', dialog).map((each, index) => (each.checked && shown.told.columns[index].state !== 'gone' ? index + 1 : 0)).filter(Boolean);

@@ -1,7 +1,7 @@
 // Earlier comparisons: found again, and deleted with a way back.
 import { $, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
-import { state } from './store.js';
+import { agentName, state } from './store.js';
 
 const LISTED = 100;
 
@@ -68,7 +68,7 @@ export function comparisonList(side, { choose, gone }) {
 // The models; of one model the agents that differ.
 function who(each) {
   const models = [...new Set(each.models.map(nameOf))];
-  const agents = [...new Set(each.agents.map((id) => state.agents?.find((agent) => agent.id === id)?.name ?? 'Usual agent'))];
+  const agents = [...new Set(each.agents.map(agentName))];
   return (models.length > 1 || agents.length === 1 ? models : [...models, ...agents]).join(' · ');
 }
 

@@ -2,7 +2,7 @@
 import { $, $$, h, iconButton, setText } from './dom.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
-import { state, tell } from './store.js';
+import { agentName, state, tell } from './store.js';
 import { fail, toast } from './toasts.js';
 
 const MOST = 20;
@@ -59,8 +59,6 @@ function row(recipe) {
     h('button', { type: 'button', class: 'button small primary', onclick: () => ask(recipe) }, 'Run'));
 }
 
-const agentName = (id) => state.agents?.find((agent) => agent.id === id)?.name ?? 'Usual agent';
-
 function choose(recipe) {
   chosen = structuredClone(recipe);
   paint();
@@ -94,14 +92,14 @@ function step(each, index) {
       iconButton('low', `Move ${label} down`, () => move(index, 1), { disabled: index === chosen.steps.length - 1 }),
       iconButton('trash', `Remove ${label}`, () => drop(index), { disabled: chosen.steps.length === 1 })),
     h('div', { class: 'who' },
-      pick(`Agent of ${label}`, [['', 'Usual agent'], ...(state.agents ?? []).map((agent) => [agent.id, agent.name])], each.agent_id, (value) => { each.agent_id = value; }),
-      pick(`Model of ${label}`, [['', 'Usual model'], ['auto', 'Auto'], ...models], each.model, (value) => { each.model = value; })),
+      pick(`Agent of ${label}`, [['', 'Usual agent'], ...(state.agents ?? []).map((agent) => [agent.id, agent.name])], each.agent_id, 'Deleted agent', (value) => { each.agent_id = value; }),
+      pick(`Model of ${label}`, [['', 'Usual model'], ['auto', 'Auto'], ...models], each.model, `${each.model} (not here now)`, (value) => { each.model = value; })),
     textarea(each, label));
 }
 
-function pick(label, options, value, change) {
+function pick(label, options, value, missing, change) {
   const known = options.some(([option]) => option === (value ?? ''));
-  const all = known ? options : [...options, [value, `${value} (not here now)`]];
+  const all = known ? options : [...options, [value, missing]];
   return h('select', { 'aria-label': label, onchange: (event) => change(event.target.value || null) },
     all.map(([option, words]) => h('option', { value: option, selected: option === (value ?? '') }, words)));
 }

@@ -34,4 +34,6 @@ export const tell = (name, what) => { ears.get(name)?.forEach((ear) => ear(what)
 
 export const modelNow = () => state.models?.find((model) => model.full_name === state.model) ?? null;
 export const agentNow = () => state.agents?.find((agent) => agent.id === state.agent) ?? null;
+export const isDeleted = (id) => Boolean(id && state.agents && !state.agents.some((agent) => agent.id === id));
+export const agentName = (id) => (id ? state.agents?.find((agent) => agent.id === id)?.name ?? (state.agents ? 'Deleted agent' : 'Agent') : 'Usual agent');
 export const busy = () => Boolean(state.live);
