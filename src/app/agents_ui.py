@@ -21,8 +21,8 @@ from core.tool_server import ToolServer
 
 MERGE_MS = 80
 """The test chat paints at most so often."""
-CALLS = {"start": "called", "success": "done", "failure": "failed"}
-APPROVAL = ("call_id", "server", "tool", "arguments", "arguments_hash", "why")
+RUNS = ("tool_call.", "plan.", "approval.")
+"""Events with these beginnings are about a run, which is read in whole."""
 
 
 class Change(Reply):
@@ -165,17 +165,8 @@ def _said(event: JobEvent) -> dict[str, Any]:
         return {"text": data["content"]}
     if event.type == "reasoning.delta":
         return {"thought": data["content"]}
-    if event.type.startswith("tool_call.") and event.type.rpartition(".")[2] in CALLS:
-        name = ".".join(part for part in (data.get("server"), data.get("tool")) if part)
-        words = CALLS[event.type.rpartition(".")[2]]
-        return {"call": {"id": data["call_id"], "name": name, "words": words}}
-    if event.type == "plan.updated":
-        words = f"{data['done']} of {data['count']} done"
-        return {"call": {"id": "plan", "name": "Plan", "words": words}}
-    if event.type == "approval.requested":
-        return {"approval": {name: data[name] for name in APPROVAL}}
-    if event.type == "approval.resolved":
-        return {"resolved": data["call_id"]}
+    if event.type.startswith(RUNS):
+        return {"run": True}
     return {}
 
 

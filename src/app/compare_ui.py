@@ -55,6 +55,11 @@ def _add_asking(router: APIRouter, client: DeskClient) -> None:
     async def read(comparison_id: str) -> dict[str, Any]:
         return comparison_view(await client.comparison(comparison_id))
 
+    @router.get("/comparisons/of/{chat_id}")
+    async def whose(chat_id: str) -> dict[str, str | None]:
+        """The comparison whose column this chat is, so that a link never shows a hidden chat."""
+        return {"id": (await client.conversation(chat_id)).chat.comparison_id}
+
     @router.post("/comparisons/{comparison_id}/turns")
     async def ask(comparison_id: str, asked: RoundAsked) -> dict[str, Any]:
         body = asked.model_dump(exclude_none=True)

@@ -256,13 +256,32 @@ def test_tools_are_chosen_and_a_test_asks_before_it_calls_one(
     sheet.get_by_role("combobox", name="Approval for echo").select_option("ask")
     message = box(sheet, "Test message")
     message.fill("What time is it?")
-    message.press("Enter")
-    asked = sheet.get_by_role("group", name=f"Call of {tools}.echo")
+    button(sheet, "Send the test message").click()
+    asked = sheet.get_by_role("group", name=f"May {tools}.echo run?")
+    expect(asked).to_be_focused()
     expect(asked).to_contain_text('"text": "Ten."')
+    called = sheet.locator(".said-list .called .state")
+    expect(called).to_have_text("waits for you")
     assert accessibility_problems(screen.page) == ""
-    button(sheet, "Allow this call").click()
-    expect(sheet.locator(".answer")).to_contain_text("It is ten o'clock.")
-    expect(sheet.locator(".answer .call")).to_contain_text("done")
+    button(asked, "Edit arguments").click()
+    asked.get_by_role("textbox", name="Arguments as JSON").fill('{"text": "Eleven."}')
+    button(asked, "Approve as edited").click()
+    expect(sheet.locator("li.answer > p.text")).to_have_text("It is ten o'clock.")
+    expect(called).to_have_text("ran")
+    expect(message).to_be_focused()
+    assert "Eleven." in str(upstream.bodies[-1]["messages"])
+
+    upstream.plays(Say(calls=[call]), Say("Then I do not know."))
+    message.fill("And now?")
+    button(sheet, "Send the test message").click()
+    # What is on show needs no note, and stays out of the address.
+    expect(screen.page.locator("[data-act=runs]")).to_have_attribute("data-asks", "")
+    expect(screen.page.locator(".toast")).to_have_count(0)
+    assert "chat=" not in screen.page.url
+    button(asked, "Deny").click()
+    expect(sheet.locator("li.answer > p.text").last).to_have_text("Then I do not know.")
+    expect(called.last).to_have_text("not allowed")
+    expect(sheet.locator(".said-list .called .facts").last).to_contain_text("you said no")
 
     button(sheet, "Save").click()
     said(sheet, "Chef is saved as version 2.")
@@ -272,6 +291,28 @@ def test_tools_are_chosen_and_a_test_asks_before_it_calls_one(
     screen.page.keyboard.press("Escape")
     expect(sheet).to_be_hidden()
     wait_for(lambda: not studio_desk.get("/runs")["runs"], what="the end of the run of the test")
+
+
+def test_a_test_that_waits_out_of_sight_is_told_and_led_to(
+    studio_desk: Desk, running_studio: Studio, open_tab: Open, tools: str
+) -> None:
+    running_studio.app = upstream = AgentUpstream()
+    upstream.plays(Say(calls=[Call("echo", {"text": "Ten."})]), Say("It is ten o'clock."))
+    given = {"tools": [{"server": tools, "tool": "echo", "approval": "ask"}]}
+    studio_desk.post("/agents", CHEF | given)
+    screen = open_tab(studio_desk)
+    screen.page.set_viewport_size({"width": 1000, "height": 800})
+    sheet = opened(screen, "Chef")
+    button(sheet, "Test").click()
+    box(sheet, "Test message").fill("What time is it?")
+    button(sheet, "Send the test message").click()
+    button(sheet, "Form").click()
+    screen.page.get_by_role("button", name="Show", exact=True).click()
+    asked = sheet.get_by_role("group", name=f"May {tools}.echo run?")
+    expect(asked).to_be_focused()
+    assert "chat=" not in screen.page.url
+    button(asked, "Approve").click()
+    expect(sheet.locator("li.answer > p.text")).to_have_text("It is ten o'clock.")
 
 
 def test_an_agent_travels_as_a_file_and_another_file_is_refused(

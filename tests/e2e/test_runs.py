@@ -9,6 +9,7 @@ from tests.agent_upstream import Call, Say
 from tests.e2e.conftest import Open
 from tests.e2e.looking import accessibility_problems, sticking_out
 from tests.e2e.office import (
+    KEY,
     MODEL,
     MONDAY,
     PONDER,
@@ -163,6 +164,65 @@ def test_who_looks_at_another_chat_is_told_and_led_there(office: Office, open_ta
     press(request_in(screen.page), "Approve")
     expect(screen.answers.last).to_contain_text("It is written.")
     expect(note).to_have_count(0)
+
+
+def test_a_column_that_waits_is_answered_in_its_comparison(office: Office, open_tab: Open) -> None:
+    steps = iter([Say("I look.", [READ]), Say("I write.", [WRITE]), Say("It is written.")])
+    office.model.scripts[KEY] = lambda body: next(steps) if body.get("tools") else Say("No tools.")
+    screen = open_tab(office.desk)
+    columns = [{"agent_id": each, "model_id": MODEL} for each in (office.agent_id, "general")]
+    made = office.desk.post("/comparisons", {"content": TASK, "columns": columns})
+    note = screen.page.locator(".toast", has_text="notebook.write waits for you.")
+    note.get_by_role("button", name="Show", exact=True).click()
+    dialog = screen.page.locator("dialog.compare")
+    expect(request_in(dialog)).to_be_visible()
+    assert screen.page.url.endswith(f"/?compare={made['id']}")
+    press(request_in(dialog), "Approve")
+    expect(dialog).to_contain_text("It is written.")
+
+
+def test_a_note_on_a_phone_covers_neither_the_question_nor_the_box(
+    office: Office, open_tab: Open, phone: Any
+) -> None:
+    screen = open_tab(office.desk, office.chat(), phone)
+    form = request_in(screen.page)
+    expect(form).to_be_visible()
+    office.model.plays(Say("I look.", [READ]), Say("I write.", [WRITE]), Say("It is written."))
+    office.run()
+    note = screen.page.locator(".toast", has_text="notebook.write waits for you.")
+    expect(note).to_be_visible()
+    assert sticking_out(screen.page) == []
+    assert accessibility_problems(screen.page) == ""
+    parts = (screen.page.locator("#topbar"), note, screen.page.locator("#scroller"))
+    edges = "(node) => [node.getBoundingClientRect().top, node.getBoundingClientRect().bottom]"
+    (_, head), (above, below), (talk, _) = (part.evaluate(edges) for part in parts)
+    assert head <= above < below <= talk
+    press(form, "Deny")  # in the way of nothing
+    expect(screen.answers.last).to_contain_text("It is written.")
+    expect(note).to_be_visible()
+    note.get_by_role("button", name="Dismiss").click()
+    expect(screen.page.locator("body")).not_to_have_attribute("data-notes", "")
+
+
+def test_a_long_task_is_folded_and_the_answer_is_copied(office: Office, open_tab: Open) -> None:
+    office.model.plays(Say("It is **written**."))
+    task = "\n".join(f"Line {number}" for number in range(1, 21))
+    office.desk.post("/runs", {"task": task, "servers": ["notebook"], "model": MODEL})
+    screen = open_tab(office.desk)
+    screen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    dialog = runs_dialog(screen)
+    expect(dialog.locator(".end")).to_have_text("Done.")
+    text = dialog.locator(".asked .text")
+    more = dialog.get_by_role("button", name="Show all of it", exact=True)
+    folded_height = text.evaluate("(node) => node.clientHeight")
+    more.click()
+    expect(dialog.get_by_role("button", name="Show less")).to_have_attribute(
+        "aria-expanded", "true"
+    )
+    assert text.evaluate("(node) => node.clientHeight") > 3 * folded_height
+    press(dialog, "Copy the answer")
+    expect(dialog.locator(".answer [data-icon=done]")).to_be_visible()
+    assert screen.page.evaluate("navigator.clipboard.readText()") == "It is **written**."
 
 
 def test_stop_ends_a_run_in_the_middle_of_a_call(office: Office, open_tab: Open) -> None:

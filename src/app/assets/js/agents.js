@@ -116,7 +116,7 @@ function choose(id, { focus = false, going = null } = {}) {
   if (!going) shown?.trial.end();
   const agent = agentOf(id);
   if (!agent && id !== NEW) { shown = null; paintList(); return; }
-  const test = going ?? trial({ id: () => agentOf(shown.id)?.id ?? null, draft: () => shown.form.draft(), model: () => shown.form.wanted() });
+  const test = going ?? trial({ id: () => agentOf(shown.id)?.id ?? null, draft: () => shown.form.draft(), model: () => shown.form.wanted(), reveal: () => { dialog.classList.add('has-one'); turnTo('trial'); } });
   const past = versionsPanel({ id, say, restored: (made) => after(made.id, `Version ${made.version} is like the one you picked.`) });
   const form = agentForm({ id, agent, kit, changed: paintList, saved, say, checked: test.checked, duplicate: () => duplicate(id), recent: () => choose(id) });
   shown = { id, form, trial: test, versions: past };

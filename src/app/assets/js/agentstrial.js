@@ -1,11 +1,13 @@
 // The test chat: answers with the draft as it stands, in a chat that is deleted afterwards.
-import { $, $$, h, iconButton, setText } from './dom.js';
+import { $, h, iconButton, setText } from './dom.js';
 import { call, Problem } from './http.js';
 import { begin } from './loading.js';
+import { timeline } from './runview.js';
 import { state, tell } from './store.js';
 import { decide } from './swap.js';
 import { addTrial, dropTrial, trials } from './trialchats.js';
 
+const EVERY = 700;
 const erase = (chat) => call('DELETE', `chats/${chat}`).catch((problem) => { if (problem.offline) throw problem; });
 
 // Those that a closed tab left behind.
@@ -15,7 +17,8 @@ export async function sweep() {
   }
 }
 
-export function trial({ id, draft, model }) {
+// `reveal` turns the dialog to the test chat, where that is not on show.
+export function trial({ id, draft, model, reveal }) {
   let chat = null;
   let job = null;
   let reading = null;
@@ -29,6 +32,12 @@ export function trial({ id, draft, model }) {
     h('div', { class: 'top' }, h('span', {}, h('b', {}, 'Test chat'), asks), clear),
     list, h('div', { class: 'write' }, box, send));
   addEventListener('pagehide', leave);
+  const here = {
+    has: (chatId) => chat !== null && chatId === chat,
+    seen: () => node.checkVisibility(),
+    show: () => { reveal(); ($('.approval', node) ?? box).focus(); },
+  };
+  state.trial = here;
 
   function onKey(event) {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -84,6 +93,7 @@ export function trial({ id, draft, model }) {
     const item = add('answer', '');
     const thought = h('details', { hidden: true }, h('summary', {}, 'Thoughts'), h('p'));
     const line = h('small', { class: 'state', role: 'status' }, 'Starting');
+    const work = working(item, job, now.signal);
     item.prepend(thought);
     item.append(line);
     const response = await fetch(`./ui/agents/trial/${chat}/${job}`, { signal: now.signal, cache: 'no-store' });
@@ -91,38 +101,46 @@ export function trial({ id, draft, model }) {
       const stuck = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
       if (told.problem) throw new Problem(told.problem);
       if (told.end) { ended(item, line, told.end); continue; }
-      if (told.thought) { thought.hidden = false; $('p', thought).append(told.thought); }
-      if (told.text) $('p.text', item).append(told.text);
-      if (told.call) calls(item, told.call);
-      if (told.approval) asked(item, told.approval);
-      if (told.resolved) $$('.asked', item).find((each) => each.dataset.call === told.resolved)?.remove();
+      if (told.run) {
+        // Words that led to calls stand in the timeline, and need not be said twice.
+        setText($(':scope > p.text', item), '');
+        thought.remove();
+        runs.add(job);
+        work();
+      }
+      if (told.thought && thought.isConnected) { thought.hidden = false; $('p', thought).append(told.thought); }
+      if (told.text) $(':scope > p.text', item).append(told.text);
       setText(line, [told.notice || told.words, told.speed].filter(Boolean).join(' · '));
       if (stuck) list.scrollTop = list.scrollHeight;
     }
   }
 
-  // A tool it called, and how that went.
-  function calls(item, { id: call, name, words }) {
-    runs.add(job);
-    let place = $$('.call', item).find((each) => each.dataset.call === call);
-    if (!place) {
-      place = h('p', { class: 'call', 'data-call': call }, h('b', {}, name), h('small'));
-      $('p.text', item).before(place);
-    }
-    setText($('small', place), words);
-  }
+  // What it does with tools, as the chats show it: read anew until the run is over.
+  function working(item, run, signal) {
+    let timer = 0;
+    let begun = false;
+    const view = timeline({ chat: true, changed: look, home: () => box.focus() });
+    signal.addEventListener('abort', () => { clearTimeout(timer); view.leave(); });
 
-  function asked(item, { call_id: waits, server, tool, arguments: given, arguments_hash: hash, why }) {
-    const answer = (decision) => call('POST', `runs/${job}/approvals/${encodeURIComponent(waits)}`, { decision, arguments_hash: hash }).catch(wrong);
-    item.insertBefore(h('div', { class: 'asked', 'data-call': waits, role: 'group', 'aria-label': `Call of ${server}.${tool}` },
-      h('p', {}, `It wants to call ${server}.${tool}. ${why}`), h('pre', { tabindex: 0, 'aria-label': 'Arguments' }, JSON.stringify(given, null, 2)),
-      h('div', {}, h('button', { type: 'button', class: 'button small primary', onclick: () => answer('approve') }, 'Allow this call'),
-        h('button', { type: 'button', class: 'button small', onclick: () => answer('deny') }, 'Deny'))), item.lastElementChild);
-    list.scrollTop = list.scrollHeight;
+    async function look() {
+      clearTimeout(timer);
+      let told = null;
+      try { ({ run: told } = await call('GET', `runs/${encodeURIComponent(run)}/live`)); } catch (problem) { if (!problem.offline) console.error(problem); }
+      if (signal.aborted) return;
+      if (told) {
+        const stuck = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
+        if (!view.node.isConnected) item.prepend(view.node);
+        view.update(told);
+        if (stuck && !told.approvals.length) list.scrollTop = list.scrollHeight;
+      }
+      if (told ? told.running : job === run) timer = setTimeout(look, EVERY);
+    }
+
+    return () => { if (!begun) { begun = true; look(); } };
   }
 
   function ended(item, line, { text, facts, label, problem, difference }) {
-    setText($('p.text', item), text); // of several steps the last one answers
+    setText($(':scope > p.text', item), text); // of several steps the last one answers
     setText(line, [...facts, label].filter(Boolean).join(' · '));
     for (const words of [problem && `${problem.message} ${problem.hint ?? ''}`, difference]) {
       if (words) item.append(h('p', { class: 'wrong', role: 'alert' }, words));
@@ -164,7 +182,7 @@ export function trial({ id, draft, model }) {
 
   return {
     node,
-    end: () => { removeEventListener('pagehide', leave); end(); },
+    end: () => { removeEventListener('pagehide', leave); if (state.trial === here) state.trial = null; end(); },
     checked: (told) => {
       const picked = state.models?.find((each) => each.full_name === model());
       setText(asks, model() === 'auto' ? 'Auto picks the model' : picked ? `Asks ${picked.name}` : told.model ? `Asks ${told.model}` : '');

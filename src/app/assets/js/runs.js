@@ -1,11 +1,13 @@
 // The Runs dialog: all runs, one of them at work, and the form of a new one. Tells who waits.
 import { $, h, iconButton, isPhone, setText } from './dom.js';
+import { openCompare } from './compare.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
 import { runForm } from './runsform.js';
 import { timeline } from './runview.js';
 import { agentNow, on, state } from './store.js';
 import { fail, toast } from './toasts.js';
+import { isTrial } from './trialchats.js';
 
 const EVERY = 700;
 const LISTED = 100;
@@ -33,11 +35,39 @@ function onJobs() {
   for (const [key, close] of told) if (!keys.has(key)) { close(); told.delete(key); }
   for (const job of waiting) {
     const key = keyOf(job);
-    const seen = (job.chat_id && (job.chat_id === state.chatId || state.compared?.has(job.chat_id))) || shown?.id === job.id;
-    if (seen) { told.get(key)?.(); told.set(key, () => {}); continue; }
+    if (onShow(job)) { told.get(key)?.(); told.set(key, () => {}); continue; }
     if (told.has(key)) continue;
-    told.set(key, toast(`${job.waits_for} waits for you.`, { lasting: 0, kind: 'asks', action: { label: 'Show', act: () => (job.kind === 'turn' && job.chat_id ? show(job.chat_id) : openRuns(job.id)) } }));
+    told.set(key, toast(`${job.waits_for} waits for you.`, { lasting: 0, kind: 'asks', action: { label: 'Show', act: () => lead(job) } }));
   }
+}
+
+function onShow({ id, chat_id: chat }) {
+  if (shown?.id === id) return true;
+  if (!chat) return false;
+  if (state.trial?.has(chat)) return state.trial.seen();
+  return Boolean(chat === state.chatId || state.compared?.has(chat));
+}
+
+// To where it can be answered. What is open and may hold something unsaved stays open below.
+async function lead({ id, kind, chat_id: chat }) {
+  if (state.trial?.has(chat)) { state.trial.show(); return; }
+  if (kind !== 'turn' || !chat || isTrial(chat)) { openRuns(id); return; }
+  const comparison = await comparisonOf(chat);
+  if (comparison) openCompare(comparison);
+  else if ($('dialog:modal')) openRuns(id);
+  else show(chat);
+}
+
+// The comparison whose hidden column a chat is; null for any other chat.
+async function comparisonOf(chat) {
+  try { return (await call('GET', `comparisons/of/${encodeURIComponent(chat)}`)).id; } catch { return null; }
+}
+
+// A column is shown with its comparison.
+async function openChat(chat) {
+  const comparison = await comparisonOf(chat);
+  dialog?.close();
+  if (comparison) openCompare(comparison); else show(chat);
 }
 
 const keyOf = (job) => `${job.id} ${job.waits_for}`;
@@ -124,13 +154,35 @@ function choose(runId) {
   const own = dialog;
   const view = timeline({ changed: () => beat(own), home: () => $('.one .bar button', own)?.focus() });
   const bar = h('div', { class: 'bar' });
-  const task = h('p', { class: 'asked text' });
+  const task = askedPart();
   shown = { id: runId, view, bar, task, run: null };
-  $('.one', own).replaceChildren(bar, h('div', { class: 'pane', tabindex: -1 }, task, view.node));
+  $('.one', own).replaceChildren(bar, h('div', { class: 'pane', tabindex: -1 }, task.node, view.node));
   own.classList.add('has-one');
   if (runs) paintList();
   if (isPhone()) $('.back', own).focus();
   beat(own);
+}
+
+// The task; of a long one the beginning, until all of it is asked for.
+function askedPart() {
+  const text = h('p', { class: 'text' });
+  const more = h('button', { type: 'button', class: 'link', hidden: true, 'aria-expanded': 'false', onclick: () => fold(more.getAttribute('aria-expanded') === 'true') }, 'Show all of it');
+  const node = h('div', { class: 'asked' }, text, more);
+
+  function fold(folded) {
+    text.classList.toggle('folded', folded);
+    more.setAttribute('aria-expanded', String(!folded));
+    setText(more, folded ? 'Show all of it' : 'Show less');
+  }
+
+  function update(words) {
+    if (text.textContent === words) return;
+    setText(text, words);
+    fold(true);
+    more.hidden = text.scrollHeight <= text.clientHeight + 1;
+  }
+
+  return { node, update };
 }
 
 function paintRun(run) {
@@ -141,7 +193,7 @@ function paintRun(run) {
   }
   const was = shown.run;
   shown.run = run;
-  setText(shown.task, run.task);
+  shown.task.update(run.task);
   const key = JSON.stringify([run.state, run.model, run.servers, run.mode, run.chat_id]);
   if (shown.bar.dataset.key !== key) {
     shown.bar.dataset.key = key;
@@ -150,7 +202,7 @@ function paintRun(run) {
       h('p', { class: 'what' }, h('b', { class: `state ${run.state}`, role: 'status' }, run.words),
         h('small', {}, [run.model, run.servers.join(', '), run.mode].filter(Boolean).join(' · '))),
       h('div', { class: 'acts' },
-        run.chat_id ? h('button', { type: 'button', class: 'button small', onclick: () => { dialog.close(); show(run.chat_id); } }, 'Open chat') : null,
+        run.chat_id && !isTrial(run.chat_id) ? h('button', { type: 'button', class: 'button small', onclick: () => openChat(run.chat_id) }, 'Open chat') : null,
         run.running ? h('button', { type: 'button', class: 'button small', onclick: (event) => stop(event.currentTarget, run.id) }, 'Stop') : null,
         run.running ? null : h('button', { type: 'button', class: 'button small', onclick: () => compose(run) }, 'Run again'),
         h('button', { type: 'button', class: 'button small', onclick: (event) => remove(event.currentTarget, run.id) }, 'Delete')));

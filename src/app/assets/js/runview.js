@@ -1,5 +1,6 @@
 // The timeline of a run: each step with its words and its calls, what waits, and what it cost.
-import { $, $$, h, setText } from './dom.js';
+import { $, $$, copyText, h, iconButton, setText } from './dom.js';
+import { announce } from './conversation.js';
 import { call } from './http.js';
 import { approvalForm, greet } from './runapproval.js';
 
@@ -10,7 +11,7 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
   const note = h('p', { class: 'note', hidden: true });
   const plan = planPart();
   const steps = h('ol', { class: 'steps', 'aria-label': 'Steps' });
-  const answer = h('div', { class: 'answer', hidden: true }, h('h3'), h('div', { class: 'text' }));
+  const answer = h('div', { class: 'answer', hidden: true }, h('div', { class: 'top' }, h('h3'), iconButton('copy', 'Copy the answer', copy)), h('div', { class: 'text' }));
   const end = h('p', { class: 'end', hidden: true });
   const total = h('p', { class: 'total' });
   const node = h('div', { class: 'run' }, note, plan.node, steps, answer, h('div', { class: 'over' }, end, total));
@@ -33,6 +34,14 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
     setText(end, run.ending);
     setText(total, run.total);
     paintApprovals(run);
+  }
+
+  // As it was written, so that its marks are there where it is rendered.
+  async function copy({ currentTarget: button }) {
+    await copyText($('.text', answer).textContent, button);
+    button.dataset.icon = 'done';
+    setTimeout(() => { button.dataset.icon = 'copy'; }, 1500);
+    announce('Copied.');
   }
 
   function paintStep(item, step, run) {
