@@ -7,6 +7,7 @@ from app import wording
 from app.replies import JobEvent
 from app.transcript import ChatbotMessage, as_written, thought
 from core.jobs import JobInfo
+from core.visible import visible
 
 # Speed is that of the last two seconds, so a pause shows.
 SPEED_WINDOW = 2.0
@@ -72,7 +73,8 @@ class LiveAnswer:
             self._is_run = True
             self.content = self.reasoning = ""
         elif event.type == "approval.requested":
-            self._asked[event.data["call_id"]] = f"{event.data['server']}.{event.data['tool']}"
+            name = visible(f"{event.data['server']}.{event.data['tool']}")
+            self._asked[event.data["call_id"]] = name
         elif event.type == "approval.resolved":
             self._asked.pop(event.data["call_id"], None)
 

@@ -1,5 +1,6 @@
 """What the page's scripts ask about runs: what was done so far, what waits for a person, and new ones."""
 
+import json
 import time
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from app import runs_words, wording
 from app.client import DeskClient
 from app.replies import Reply
-from core.errors import DeskError
+from core.errors import BadParameter, DeskError
 from core.runs import AllowedTool, Approval, CallRecord, PlanItem, RunInfo, RunPage, RunStep
 from core.tool_server import ToolServer
 from core.visible import visible
@@ -38,10 +39,21 @@ class Decided(Reply):
     """What a person said to a call."""
 
     decision: str
-    arguments: dict[str, Any] | None = None
+    written: str | None = None
+    """The arguments as the person left them, as JSON. A browser's own numbers would lose digits."""
     arguments_hash: str | None = None
     message: str | None = None
     remember: str | None = None
+
+    def said(self) -> dict[str, Any]:
+        """The same as the API takes it. Raises BadParameter."""
+        said = self.model_dump(exclude_none=True, exclude={"written"})
+        if self.written is None:
+            return said
+        try:
+            return {**said, "arguments": json.loads(self.written)}
+        except (ValueError, RecursionError):
+            raise BadParameter("The arguments are no JSON that can be read.") from None
 
 
 def add_runs(router: APIRouter, client: DeskClient) -> None:
@@ -124,7 +136,7 @@ def _add_calls(router: APIRouter, client: DeskClient) -> None:
 
     @router.post("/runs/{run_id}/approvals/{call_id:path}")
     async def decide(run_id: str, call_id: str, asked: Decided) -> dict[str, bool]:
-        await client.decide_call(run_id, call_id, asked.model_dump(exclude_none=True))
+        await client.decide_call(run_id, call_id, asked.said())
         return {"ok": True}
 
 

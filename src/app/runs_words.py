@@ -45,7 +45,8 @@ MODES: dict[ApprovalMode, tuple[str, str]] = {
     "ask": ("Ask about each call", "Nothing runs before you said yes to it in this run."),
     "read-only": (
         "Ask unless it only reads",
-        "What only reads runs by itself; all else is asked about.",
+        "What only reads runs by itself, unless it could carry away what was read; all else is asked"
+        " about.",
     ),
     "auto": (
         "Ask about nothing",

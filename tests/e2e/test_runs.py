@@ -84,6 +84,29 @@ def test_a_denied_call_does_not_run_and_the_model_is_told_why(
     expect(timeline(screen)).to_contain_text("Done, 1 call not allowed.")
 
 
+def test_a_call_hides_no_sign_and_edited_as_it_stands_it_runs_exactly_so(
+    office: Office, open_tab: Open
+) -> None:
+    text = "evil\u202e\u200blive\u2029 12 äß🙂"
+    office.model.plays(
+        Say("I write.", [Call("write", {"page": "tuesday.md", "text": text})]),
+        Say("It is written."),
+    )
+    screen = open_tab(office.desk, office.chat())
+    form = request_in(screen.page)
+    seen = r'"text": "evil\u202e\u200blive\u2029 12 äß🙂"'
+    expect(form.get_by_label("Arguments", exact=True)).to_contain_text(seen)
+    assert "\u202e" not in screen.page.locator("body").inner_text()
+    press(form, "Edit arguments")
+    expect(form.get_by_role("textbox", name="Arguments as JSON")).to_have_value(
+        re.compile(re.escape(seen))
+    )
+    press(form, "Approve as edited")
+
+    expect(screen.answers.last).to_contain_text("It is written.")
+    assert (office.pages / "tuesday.md").read_text() == text
+
+
 def test_edited_arguments_are_checked_and_run_instead(office: Office, open_tab: Open) -> None:
     screen = open_tab(office.desk, office.chat())
     form = request_in(screen.page)
@@ -246,7 +269,6 @@ def test_the_dialog_starts_a_run_says_what_is_missing_and_remembers_for_the_run(
         Say("Both are written."),
     )
     screen = open_tab(office.desk)
-    screen.allow("400 .*/ui/runs$")  # the refused start
     screen.page.keyboard.press("Alt+KeyR")
     dialog = screen.page.get_by_role("dialog", name="Runs", exact=True)
     press(dialog, "New run")
@@ -257,7 +279,9 @@ def test_the_dialog_starts_a_run_says_what_is_missing_and_remembers_for_the_run(
     task.fill("Write two pages.")
     dialog.get_by_role("combobox", name="Agent").select_option("")
     press(dialog, "Start")
-    expect(dialog.locator("[data-field=servers] [role=alert]")).not_to_be_empty()
+    expect(dialog.locator("[data-field=servers] [role=alert]")).to_have_text(
+        "Tick a tool server, or choose an agent that has tools."
+    )
     dialog.get_by_role("checkbox", name=re.compile("notebook")).check()
     steps = dialog.get_by_role("spinbutton", name="Steps")
     steps.fill("0")

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.runs_ui import approval_view, call_view
+from app.runs_ui import Decided, approval_view, call_view
 from app.runs_words import named, readable
 from core.agents import AgentLimits
+from core.errors import BadParameter
 from core.runs import Approval, CallRecord, RunInfo
 from core.visible import visible
 
@@ -65,6 +66,15 @@ def test_the_call_and_its_approval_show_the_name_and_the_reason_without_hidden_s
         )
         assert "\u202e" not in texts
         assert json.loads(view["arguments"]) == approval.arguments
+
+
+def test_edited_arguments_keep_each_digit_and_each_sign() -> None:
+    given = {"id": 12345678901234567891, "share": 1.0, "text": "a\u202eb"}
+    said = Decided(decision="approve", written=readable(given)).said()
+    assert said == {"decision": "approve", "arguments": given}
+    assert isinstance(said["arguments"]["share"], float)
+    with pytest.raises(BadParameter):
+        Decided(decision="approve", written="{").said()
 
 
 def test_every_format_sign_is_written_out_and_common_letters_are_not() -> None:
