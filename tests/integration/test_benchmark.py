@@ -30,7 +30,7 @@ MODEL = "lmstudio:slow"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    tinygguf.endless(folder / "slow.gguf", ballast_mib=4, name="slow")
+    tinygguf.endless(folder / "slow.gguf", ballast_mib=24, name="slow")
     tinygguf.parrot(folder / "parrot.gguf")
     tinygguf.embedder(folder / "embed.gguf")
     tinygguf.big(folder / "big.gguf", 0.5)
