@@ -1,4 +1,4 @@
-// Short notes in the corner, on a phone below the header. Failures stay until they are dismissed; the same one is not stacked.
+// Short notes in the corner, in narrow windows below the header. Failures stay until they are dismissed; the same one is not stacked.
 import { $, h, iconButton } from './dom.js';
 
 let shelf = null;
@@ -34,7 +34,7 @@ function moveTo(host) {
   place();
 }
 
-// On a phone the notes stand where the header ends, and what lies below makes room for those that stay:
+// In narrow windows the notes stand where the header ends, and what lies below makes room for those that stay:
 // nothing that waits for an answer is covered.
 function place() {
   const host = shelf.parentElement;
