@@ -100,7 +100,7 @@ def furnish(desk: Desk, studio: Studio, card: Path) -> None:
     assert studio.loop
     studio.loop.call_soon_threadsafe(studio.app.load_may_go.set)
     wait_for(lambda: desk.get(f"/jobs/{job['id']}")["state"] == "done", what="the load")
-    wait_for(lambda: desk.get("/models/memory")["bars"][0]["slices"][0]["measured"])
+    wait_for(lambda: desk.get("/models/memory")["bars"][0]["slices"][0]["source"] != "estimate")
     use(card, 9.7)
     studio.app.models[PHI].load(4096)
     desk.get("/models/", refresh=True)
