@@ -161,7 +161,7 @@ def server_view(server: ToolServer) -> dict[str, Any]:
             *("name", "source", "ours", "also_in", "transport", "command", "cwd", "env_names"),
             *("header_names", "state", "message", "hint", "hash", "enabled", "approval", "title"),
             *("start_seconds", "call_seconds", "inherit_env", "signed_in"),
-            *("program", "leads_to"),
+            *("program", "leads_to", "named", "differences"),
         }
     )
     on = [tool for tool in server.tools if tool.enabled]

@@ -35,6 +35,8 @@ class ServerEntry(Value):
     """One server as a file names it, its variables filled in."""
 
     name: str
+    named: str = ""
+    """Its name in the file, where that does not fit into addresses and the names of tools."""
     source: str
     """The file."""
     transport: Transport = "stdio"
@@ -57,6 +59,8 @@ class ServerEntry(Value):
     """The file says it is switched off."""
     shown: str = ""
     """The command line or address in full; a secret from a variable stands as `${NAME}`."""
+    line: str = ""
+    """The same without the variables that decide on code."""
     missing: tuple[str, ...] = ()
     """Variables it names that nobody set."""
     also_in: tuple[str, ...] = ()
@@ -128,6 +132,21 @@ class ToolChoice(Value):
     """None: as for the server."""
 
 
+class AgreedServer(Value):
+    """What somebody said yes to, for people to compare. No value of a variable or header is in it."""
+
+    line: str
+    """The command line, or the address."""
+    cwd: str | None = None
+    variables: tuple[str, ...] = ()
+    """Their names; those of LM Desk's own say so."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the values that decide on code, by name."""
+    headers: tuple[str, ...] = ()
+    private: bool = False
+    client_id: str = ""
+
+
 class ServerChoices(Value):
     """What a person chose for a server, kept beside the files of others."""
 
@@ -135,6 +154,8 @@ class ServerChoices(Value):
     """The fingerprint somebody said yes to."""
     place: tuple[str, ...] = ()
     """Where the program lay that belongs to that yes."""
+    agreed: AgreedServer | None = None
+    """What that yes was about, in words; None for a yes from before that was kept."""
     known: tuple[Tool, ...] | None = None
     """The tools that belong to that yes; None before its first start."""
     enabled: bool | None = None

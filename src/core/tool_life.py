@@ -13,6 +13,7 @@ from core.errors import (
     ToolServerOff,
     ToolTimeout,
 )
+from core.tool_agreed import differences
 from core.tool_entries import (
     ServerChoices,
     ServerEntry,
@@ -340,6 +341,7 @@ class ServerLife:
         session = self._session if state == "ready" else None
         return ToolServer(
             name=entry.name,
+            named=entry.named,
             source=entry.source,
             ours=ours,
             also_in=entry.also_in,
@@ -356,6 +358,7 @@ class ServerLife:
             hint=hint,
             hash=self.hash,
             trusted=self.trusted,
+            differences=differences(entry, self.choices) if state == "changed" else (),
             enabled=self.enabled,
             approval=self.choices.approval,
             start_seconds=self.choices.start_seconds,

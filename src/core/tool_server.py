@@ -53,10 +53,21 @@ class ToolInfo(Value):
     """JSON schema; only where one server is asked for."""
 
 
+class ServerDifference(Value):
+    """One thing that is no longer as it was when somebody said yes."""
+
+    what: str
+    """Such as `command`, `folder` or `variables`."""
+    before: str
+    now: str
+
+
 class ToolServer(Value):
     """One tool server: where it comes from, what it would run, how it is."""
 
     name: str
+    named: str = ""
+    """Its name in the file, where that is another one."""
     source: str
     """The file that names it."""
     ours: bool = False
@@ -83,6 +94,8 @@ class ToolServer(Value):
     """What `trust` has to be given."""
     trusted: bool = False
     """Somebody said yes to it as it is now."""
+    differences: tuple[ServerDifference, ...] = ()
+    """What is not as it was at that yes; of tools each says it itself."""
     enabled: bool
     approval: ApprovalMode | None = None
     start_seconds: float = START_SECONDS

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from core.errors import BadParameter, Conflict, DeskError, ToolNotFound, ToolServerOff
+from core.tool_agreed import agreed_to
 from core.tool_entries import ChoiceStore, ServerFiles, ToolChoice, variable_names
 from core.tool_life import ServerLife
 from core.tool_room import ToolRoom, ToolRules
@@ -125,6 +126,9 @@ class ToolServers:
         """Keep a first list of tools, and let go of tools that are no more."""
         if life.entry.place and not life.choices.place:
             await self._shelf.choose(life, place=life.entry.place)
+        if life.choices.agreed is None and life.trusted:
+            agreed = agreed_to(life.entry, life.choices.inherit_env)
+            await self._shelf.choose(life, agreed=agreed)
         known, listed = life.choices.known, life.listed
         if listed is None or life.changes or known == listed:
             return
@@ -199,15 +203,20 @@ class ToolServers:
             known = None
             await life.stop()
             life.listed = None
-        place = life.entry.place
-        await self._shelf.choose(life, trusted=life.fingerprint, place=place, known=known)
+        await self._shelf.choose(
+            life,
+            trusted=life.fingerprint,
+            place=life.entry.place,
+            agreed=agreed_to(life.entry, life.choices.inherit_env),
+            known=known,
+        )
         return self._shelf.view(life)
 
     async def distrust(self, name: str) -> ToolServer:
         """Take the yes back; it is stopped."""
         await self._shelf.read()
         life = self._shelf.life(name)
-        await self._shelf.choose(life, trusted=None, place=(), known=None)
+        await self._shelf.choose(life, trusted=None, place=(), agreed=None, known=None)
         await self._lapse(name)
         await life.stop()
         life.listed = None

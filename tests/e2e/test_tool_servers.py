@@ -113,6 +113,12 @@ def test_a_server_is_looked_at_trusted_started_switched_and_asked_about_again(
     expect(made).to_have_attribute("data-state", "changed")
     expect(made).to_contain_text("is not the one somebody said yes to")
     expect(made.locator("pre")).to_contain_text("--evil")
+    differences = made.locator(".question dl")
+    expect(differences).to_contain_text("command changed")
+    expect(differences.locator("del")).to_contain_text("scripted_tools.py")
+    expect(differences.locator("del")).not_to_contain_text("--evil")
+    expect(differences).to_contain_text("--evil")
+    assert axe(page) == ""
     made.get_by_role("checkbox", name="Use made").uncheck()
     expect(made).to_have_attribute("data-state", "off")
 

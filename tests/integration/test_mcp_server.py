@@ -134,7 +134,7 @@ async def test_what_cannot_be_is_said_in_a_sentence_with_what_there_is(tmp_path:
     async with desk_with_studio(tmp_path) as (desk, _), client_of(desk) as client:
         for tool, arguments, words in (
             ("chat_completion", {"prompt": "Hi", "model": "qwen4"}, "qwen/qwen3-4b"),
-            ("load_model", {"model": "nobody"}, "'nobody'. There are lmstudio:qwen/qwen3-4b, lm"),
+            ("load_model", {"model": "nobody"}, "lmstudio:phi-4"),
             ("unload_model", {"model": "nobody"}, "lmstudio:phi-4"),
             ("chat_completion", {"prompt": "Hi", "model": "nobody"}, "lmstudio:phi-4"),
         ):

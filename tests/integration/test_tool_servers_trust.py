@@ -252,8 +252,11 @@ async def test_one_that_starts_for_ever_can_be_switched_off(tmp_path: Path) -> N
 
 async def test_dying_in_a_call_is_told_with_the_end_of_the_log(tmp_path: Path) -> None:
     async with box(tmp_path, {"made": scripted(tools={"die": "x", "echo": "y"})}) as tools:
-        with pytest.raises(ToolServerFailed, match="ended while it worked on die"):
+        with pytest.raises(ToolServerFailed, match="ended while it worked on die") as told:
             await call(tools, "die")
+        assert "status 7" in told.value.message
+        assert "Its log ends: I am dying of an error" in told.value.hint
+        assert (await tools.server("made")).hint == told.value.hint
         assert "dying of an error" in ((await tools.server("made")).log or "")
         assert await call(tools, "echo", text="anew") == "anew"
 
@@ -325,6 +328,61 @@ async def test_one_that_works_for_others_is_not_ended_for_its_silence(
 def _log(folder: Path) -> str:
     log = folder / "logs" / "made.log"
     return log.read_text() if log.exists() else ""
+
+
+async def test_noise_does_not_hide_why_a_server_died(tmp_path: Path) -> None:
+    async with box(tmp_path, {"made": scripted(tools={"die": "x"}, garbage=["Hi"])}) as tools:
+        with pytest.raises(ToolServerFailed, match="status 7") as told:
+            await call(tools, "die")
+
+    assert "'Hi'" in told.value.message
+    assert "I am dying of an error" in told.value.hint
+
+
+async def test_what_changed_is_shown_against_what_somebody_said_yes_to(tmp_path: Path) -> None:
+    entry = {**scripted(), "env": {"TOKEN": "old-secret", "NODE_OPTIONS": "--one"}}
+    async with box(tmp_path, {"made": entry}) as tools:
+        assert (await tools.server("made")).differences == ()
+        (tmp_path / "elsewhere").mkdir()
+        args = [*entry["args"], "--more"]
+        env = {"TOKEN": "new-secret", "NODE_OPTIONS": "--two", "EXTRA": "x"}
+        folder = str(tmp_path / "elsewhere")
+        tools.write({"made": {**entry, "args": args, "env": env, "cwd": folder}})
+        seen = await tools.server("made")
+        kept = (tmp_path / "tool-servers.json").read_text()
+
+        assert seen.state == "changed"
+        found = {each.what: (each.before, each.now) for each in seen.differences}
+        assert set(found) == {"command", "folder", "variables", "value of NODE_OPTIONS"}
+        before, now = found["command"]
+        assert before + " --more" == now
+        assert found["folder"] == ("your home folder", folder)
+        assert found["variables"] == ("NODE_OPTIONS, TOKEN", "EXTRA, NODE_OPTIONS, TOKEN")
+        assert "--two" in found["value of NODE_OPTIONS"][1]
+        assert not [word for word in ("old-secret", "--one") if word in kept]
+
+        await tools.arrange("made", inherit_env=["LANG"])
+        yes = await tools.say_yes("made")
+        assert (yes.state, yes.differences) == ("idle", ())
+        tools.write({"made": {"url": "https://tools.example/mcp"}})
+        found = {each.what: each.now for each in (await tools.server("made")).differences}
+        assert found["address"] == "https://tools.example/mcp"
+
+
+async def test_a_yes_of_before_its_words_were_kept_learns_them_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with box(tmp_path, {"made": scripted()}) as tools:
+        file = tmp_path / "tool-servers.json"
+        whole = json.loads(file.read_text())
+        del whole["servers"]["made"]["agreed"]
+        file.write_text(json.dumps(whole))
+        await tools.tools(["made"])
+        tools.write({"made": scripted(garbage=["another"])})
+        (found,) = (await tools.server("made")).differences
+        assert found.what == "command"
+        assert "another" in found.now
+        assert "another" not in found.before
 
 
 async def test_an_answer_that_cannot_be_used_is_an_error_of_the_tool(tmp_path: Path) -> None:

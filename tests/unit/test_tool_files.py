@@ -267,6 +267,26 @@ async def test_lm_desk_is_not_among_its_own_tools(tmp_path: Path) -> None:
     assert [each.name for each in found.entries if not each.problem] == list(others)
 
 
+async def test_lm_desk_itself_is_not_even_written_down_as_a_tool(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    book = ConfigFiles(own, (), {}, addresses=("http://127.0.0.1:7860",))
+    with pytest.raises(BadParameter, match="LM Desk itself"):
+        await book.put("me", {"url": "http://localhost:7860/mcp"})
+    assert not own.exists()
+    await book.put("other", {"url": "http://localhost:7861/mcp"})
+    assert [each.name for each in (await book.read()).entries] == ["other"]
+
+
+async def test_a_name_that_has_to_change_is_kept_for_people(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    own.write_text(
+        json.dumps({"mcpServers": {"größe ☕": {"command": "x"}, "b": {"command": "x"}}})
+    )
+    found = await files(own).read()
+
+    assert [(each.name, each.named) for each in found.entries] == [("gr-e", "größe ☕"), ("b", "")]
+
+
 async def test_half_a_character_spoils_only_its_own_server(tmp_path: Path) -> None:
     own = tmp_path / "mcp.json"
     own.write_text(

@@ -17,8 +17,6 @@ LOOK_SECONDS = 0.25
 END_SECONDS = 30.0
 # Of what a step was done for, a client gets the beginning.
 WHY_CHARS = 500
-# Of the models there are, who asked for another one hears so many.
-NAMED_MODELS = 8
 # Beyond its result a call carries facts about its way, told as progress.
 OnProgress = Callable[[float, str], Awaitable[None]]
 
@@ -235,27 +233,18 @@ class DeskCalls:
         except httpx.TransportError as error:
             raise Refused("LM Desk does not answer any more. Start it with: lmdesk") from error
         if answer.is_error:
-            raise await self._refusal(answer)
+            raise _refusal(answer)
         return answer
 
-    async def _refusal(self, answer: httpx.Response) -> Refused:
-        try:
-            told = answer.json()
-        except ValueError:
-            return Refused(f"LM Desk answered {answer.status_code}.")
-        error = told.get("error") if isinstance(told, dict) else None
-        problem: dict[str, Any] = error if isinstance(error, dict) else told
-        code = str(problem.get("code") or "")
-        if code == "model_not_found" and not problem.get("candidates"):
-            problem = {**problem, "hint": await self._there_are()}
-        return Refused(_sentence(problem), code)
 
-    async def _there_are(self) -> str:
-        names = [model["id"] for model in await self.models()]
-        if not names:
-            return "No provider serves any model at the moment."
-        more = " and others; list_models has them all" if len(names) > NAMED_MODELS else ""
-        return f"There are {', '.join(names[:NAMED_MODELS])}{more}."
+def _refusal(answer: httpx.Response) -> Refused:
+    try:
+        told = answer.json()
+    except ValueError:
+        return Refused(f"LM Desk answered {answer.status_code}.")
+    error = told.get("error") if isinstance(told, dict) else None
+    problem: dict[str, Any] = error if isinstance(error, dict) else told
+    return Refused(_sentence(problem), str(problem.get("code") or ""))
 
 
 def _id_of(begun: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ class Child:
         self._command = command
         self._env = env
         self._cwd = cwd
-        self._log = log
+        self.log = log
         self._watchdog = watchdog
         self.noise: list[str] = []
         """The first lines it wrote to its standard output that are not of the protocol."""
@@ -180,7 +180,7 @@ class Child:
             text = line[:300].decode("utf-8", "replace").strip()
             if len(self.noise) < _KEPT_NOISE:
                 self.noise.append(text)
-            self._log.note(f"(on its standard output) {text}")
+            self.log.note(f"(on its standard output) {text}")
             return None
 
     async def _write(
@@ -203,11 +203,11 @@ class Child:
     async def _keep_log(self, stderr: ByteReceiveStream) -> None:
         try:
             async for chunk in stderr:
-                self._log.write(chunk)
+                self.log.write(chunk)
         except _GONE:
             pass
         finally:
-            self._log.flush()
+            self.log.flush()
 
     # -- its end ---------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class Child:
             if pipe is not None:
                 with suppress(*_GONE):
                     await pipe.aclose()
-        self._log.flush()
+        self.log.flush()
         _close_transport(process)
 
 

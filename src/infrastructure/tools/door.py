@@ -10,15 +10,13 @@ from core.redaction import Redaction
 from core.tool_entries import ServerEntry
 from infrastructure.tools.environment import child_environment
 from infrastructure.tools.keys import KeyFile
-from infrastructure.tools.logs import ServerLog, end_of, log_path
+from infrastructure.tools.logs import ServerLog, end_of, last_lines, log_path
 from infrastructure.tools.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from infrastructure.tools.session import Session, Way
+    from infrastructure.tools.session import Session
     from infrastructure.tools.signed_in import SignedIn
-
-_END_LINES = 5
-_END_CHARACTERS = 600
+    from infrastructure.tools.ways import Way
 
 
 class ToolDoor:
@@ -49,14 +47,14 @@ class ToolDoor:
             end = await self.log_end(entry.name) if entry.transport == "stdio" else ""
             if end and not error.hint:
                 raise ToolServerFailed(
-                    error.message, hint=f"Its log ends: {_short(end)}"
+                    error.message, hint=f"Its log ends: {last_lines(end)}"
                 ) from error
             raise
         return session
 
     async def _way(self, entry: ServerEntry, inherit: tuple[str, ...]) -> "Way":
         from infrastructure.tools.child import Child
-        from infrastructure.tools.session import ChildWay, RemoteWay
+        from infrastructure.tools.ways import ChildWay, RemoteWay
 
         if entry.transport == "http":
             headers = {name: value.get_secret_value() for name, value in entry.headers.items()}
@@ -106,8 +104,3 @@ def _session_type() -> "type[Session]":
     from infrastructure.tools.session import Session
 
     return Session
-
-
-def _short(log: str) -> str:
-    lines = [line for line in log.splitlines() if line.strip()]
-    return " | ".join(lines[-_END_LINES:])[-_END_CHARACTERS:]

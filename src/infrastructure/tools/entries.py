@@ -92,6 +92,7 @@ def _remote(raw: dict[str, Any], expansion: Expansion) -> dict[str, Any]:
         **_client(raw, expansion),
         "allow_private": allow_private,
         "shown": visible(expansion.show(written)),
+        "line": visible(expansion.show(written)),
     }
 
 
@@ -135,6 +136,7 @@ def _local(raw: dict[str, Any], expansion: Expansion, file: Path) -> dict[str, A
         "cwd": folder,
         "env": env,
         "shown": visible(" ".join([*code, shlex.join(words)])),
+        "line": visible(shlex.join(words)),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from core.errors import BadParameter, StorageError
 from core.runs_text import clean
 from core.tool_entries import Configured, FileProblem, ServerEntry
+from core.visible import visible
 from infrastructure.tools.entries import env_file_of, read_entry
 from infrastructure.tools.itself import PROBLEM as ITSELF
 from infrastructure.tools.itself import is_itself
@@ -139,6 +140,8 @@ class ConfigFiles:
                 entries[name] = first.model_copy(update={"also_in": also})
                 continue
             entry, error = read_entry(name, raw, path, self._environment)
+            if raw_name != name:
+                entry = entry.model_copy(update={"named": visible(raw_name)})
             if error is None and is_itself(entry, self._addresses):
                 entry = entry.model_copy(update={"problem": ITSELF})
             entries[name] = entry
@@ -148,7 +151,12 @@ class ConfigFiles:
 
     def _put(self, name: str, entry: Mapping[str, Any] | None) -> bool:
         if entry is not None:
-            _, bad = read_entry(name, dict(entry), self._own, self._environment)
+            new, bad = read_entry(name, dict(entry), self._own, self._environment)
+            if bad is None and is_itself(new, self._addresses):
+                raise BadParameter(
+                    f"The tool server {name} cannot be used: {ITSELF}",
+                    hint="Other programs reach LM Desk there; agents have its models already.",
+                )
             if bad is not None:
                 where = f"{bad.key}: " if bad.key else ""
                 raise BadParameter(f"The tool server {name} cannot be used: {where}{bad.message}")

@@ -8,6 +8,8 @@ MAX_BYTES = 256 * 1024
 _KEPT_BYTES = MAX_BYTES // 2
 _MAX_LINE = 8 * 1024
 _END_BYTES = 8 * 1024
+_LAST_LINES = 5
+_LAST_CHARACTERS = 600
 
 
 class ServerLog:
@@ -31,6 +33,10 @@ class ServerLog:
         """A line of ours."""
         self.flush()
         self._append([text.encode()])
+
+    def last_words(self) -> str:
+        """Its last few lines, in one; empty where there are none."""
+        return last_lines(end_of(self._path))
 
     def flush(self) -> None:
         """Write what came without an end of line."""
@@ -74,3 +80,9 @@ def end_of(path: Path) -> str:
     except OSError:
         return ""
     return text if size <= _END_BYTES else text.partition("\n")[2]
+
+
+def last_lines(log: str) -> str:
+    """The last few of these lines, in one."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    return " | ".join(lines[-_LAST_LINES:])[-_LAST_CHARACTERS:]

@@ -3,149 +3,34 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import anyio
 import httpx2
 import mcp_types
 from mcp import Client, MCPError
-from mcp.client import streamable_http
 from pydantic import ValidationError
 
 from core.errors import ToolError, ToolServerFailed, ToolTimeout
 from core.tool_sign_in import ToolServerNeedsSignIn
 from core.tools import OnProgress, Tool, ToolResult
 from core.version import VERSION
-from infrastructure.tools.child import Child
-from infrastructure.tools.remote import AddressRefused, keep_small, remote_client
+from infrastructure.tools.remote import AddressRefused
 from infrastructure.tools.replies import result_of, tool_of
+from infrastructure.tools.ways import Way
 
 log = logging.getLogger(__name__)
 
 # A list of tools is at hand; a server that thinks longer about it is stuck.
 LIST_SECONDS = 30.0
+# So long the end of one that died is waited for, to say why.
+END_SECONDS = 6.0
 # A server that hands out pages for ever is broken.
 MAX_PAGES = 100
 _OF_THE_WAY = frozenset(
     {mcp_types.INTERNAL_ERROR, mcp_types.INVALID_REQUEST, mcp_types.METHOD_NOT_FOUND}
 )
-MAX_EVENT_BYTES = 64 * 1024 * 1024
-
-
-class Way(Protocol):
-    """How a server is reached."""
-
-    def streams(self) -> AbstractAsyncContextManager[Any]:
-        """What the client reads from and writes to."""
-        ...
-
-    def why(self) -> str:
-        """What is known about why it does not work; empty where nothing is."""
-        ...
-
-    @property
-    def lost(self) -> bool:
-        """Its last answer came from what is no tool server, or no longer ours."""
-        ...
-
-    @property
-    def wants_sign_in(self) -> bool:
-        """It wants a person to sign in, or to do so again."""
-        ...
-
-    @property
-    def ended(self) -> anyio.Event: ...
-
-
-class ChildWay:
-    """Through the pipes of a child."""
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self.lost = False
-        self.wants_sign_in = False
-        self.ended = child.ended
-
-    def streams(self) -> AbstractAsyncContextManager[Any]:
-        return self._child.streams()
-
-    def why(self) -> str:
-        child = self._child
-        if child.too_long:
-            return "It wrote an answer without end."
-        if child.noise:
-            return (
-                "It writes other things than the protocol to its standard output, "
-                f"such as {child.noise[0]!r}; logs belong on standard error."
-            )
-        if child.code is not None:
-            how = f"status {child.code}" if child.code >= 0 else f"signal {-child.code}"
-            return f"Its process ended with {how}."
-        return ""
-
-
-class RemoteWay:
-    """Over streamable HTTP."""
-
-    def __init__(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        *,
-        allow_private: bool,
-        auth: httpx2.Auth | None = None,
-    ) -> None:
-        self._url = url
-        self._auth = auth
-        self._headers = headers
-        self._allow_private = allow_private
-        self._status = 200
-        self.wants_sign_in = False
-        self.ended = anyio.Event()
-
-    @asynccontextmanager
-    async def streams(self) -> AsyncGenerator[Any]:
-        async with (
-            remote_client(
-                self._headers,
-                allow_private=self._allow_private,
-                heard=self._heard,
-                auth=self._auth,
-            ) as client,
-            streamable_http.streamable_http_client(
-                self._url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
-            ) as streams,
-        ):
-            yield streams
-
-    async def _heard(self, response: httpx2.Response) -> None:
-        if response.is_error or str(response.request.url) != self._url:
-            await keep_small(response)
-        # Many servers have nothing to say on GET, and are fine.
-        if response.request.method == "POST":
-            self._status = response.status_code
-            self.wants_sign_in = self._is_about_a_person(response)
-
-    def _is_about_a_person(self, response: httpx2.Response) -> bool:
-        asks = response.headers.get("www-authenticate", "").lower()
-        if any(name.lower() == "authorization" for name in self._headers):
-            return False  # the key somebody wrote down is the wrong one
-        return (response.status_code == 401 and asks.startswith("bearer")) or (
-            response.status_code == 403 and "insufficient_scope" in asks
-        )
-
-    def why(self) -> str:
-        if self._status in (401, 403):
-            return f"It wants a key, or a better one, in its headers (status {self._status})."
-        if self._status in (404, 405):
-            return f"No tool server answers at this path (status {self._status})."
-        return f"It answered with status {self._status}." if self.lost else ""
-
-    @property
-    def lost(self) -> bool:
-        return self._status >= 400
 
 
 class Session:
@@ -240,13 +125,16 @@ class Session:
         client = self._alive()
         found: list[Tool] = []
         cursor: str | None = None
-        with self._errors("listed its tools"), self._deadline(LIST_SECONDS, "list its tools"):
-            for _ in range(MAX_PAGES):
-                page = await client.list_tools(cursor=cursor, cache_mode="bypass")
-                found += (tool_of(self._server, tool) for tool in page.tools)
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
+        try:
+            with self._errors("listed its tools"), self._deadline(LIST_SECONDS, "list its tools"):
+                for _ in range(MAX_PAGES):
+                    page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+                    found += (tool_of(self._server, tool) for tool in page.tools)
+                    cursor = page.next_cursor
+                    if cursor is None:
+                        break
+        except _Lost as lost:
+            raise await self._told_of(lost) from lost
         return tuple({tool.name: tool for tool in found}.values())
 
     async def call(
@@ -271,7 +159,17 @@ class Session:
                 )
         except _Refused as refused:
             return ToolResult(refused.text, is_error=True)
+        except _Lost as lost:
+            raise await self._told_of(lost) from lost
         return result_of(result)
+
+    async def _told_of(self, lost: "_Lost") -> ToolServerFailed:
+        """Its end in words: only once nothing of it is left its status and its log are known."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=END_SECONDS)
+        failure = self._failed(lost.what, lost.error)
+        end = "" if failure.hint else await asyncio.to_thread(self._way.last_words)
+        return ToolServerFailed(failure.message, hint=f"Its log ends: {end}") if end else failure
 
     def _alive(self) -> Client:
         if self._client is None or self._way.ended.is_set():
@@ -315,7 +213,7 @@ class Session:
             )
         # The next call starts it anew.
         self._way.ended.set()
-        return self._failed(f"ended while it {doing}", error)
+        return _Lost(f"ended while it {doing}", error)
 
 
 class _Refused(Exception):
@@ -324,6 +222,15 @@ class _Refused(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
+
+
+class _Lost(Exception):
+    """The server is gone."""
+
+    def __init__(self, what: str, error: Exception) -> None:
+        super().__init__(what)
+        self.what = what
+        self.error = error
 
 
 class _Errors:

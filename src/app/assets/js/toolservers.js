@@ -110,6 +110,7 @@ function card(each, key) {
 
 function facts(each) {
   const parts = [`From ${each.source}`];
+  if (each.named) parts.push(`named ${each.named} in the file`);
   if (each.also_in.length) parts.push(`also in ${each.also_in.join(', ')}, which is not used`);
   const known = each.command.includes(each.program); // it stands in the command line already
   const link = each.leads_to ? `a link to ${each.leads_to}` : '';
@@ -129,10 +130,12 @@ function question(each) {
       : 'This runs a program on this machine, with your rights. It is not started before you say yes.';
   return h('div', { class: 'question' },
     h('p', {}, words),
-    changed.length ? h('dl', {}, changed.flatMap((tool) => [
-      h('dt', {}, `${tool.name}: ${tool.changed}`),
-      tool.before === null ? null : h('dd', { class: 'old' }, h('del', {}, tool.before)),
-      h('dd', {}, tool.description)])) : null,
+    changed.length + each.differences.length ? h('dl', {},
+      each.differences.flatMap((part) => [h('dt', {}, `${part.what} changed`), h('dd', { class: 'old' }, h('del', {}, part.before)), h('dd', {}, part.now)]),
+      changed.flatMap((tool) => [
+        h('dt', {}, `${tool.name}: ${tool.changed}`),
+        tool.before === null ? null : h('dd', { class: 'old' }, h('del', {}, tool.before)),
+        h('dd', {}, tool.description)])) : null,
     h('button', { type: 'button', class: 'button primary', 'aria-label': `Trust ${each.name}`, 'data-focus': `trust ${each.name}`, onclick: (event) => act(event.currentTarget, each, 'POST', 'trust', { hash: each.hash }) }, 'Trust'));
 }
 
