@@ -273,7 +273,7 @@ async function showAllowed() {
   try {
     const allowed = await call('GET', 'runs/allowed');
     if (!place.isConnected) return;
-    setText(note, allowed.length ? 'Runs use these without asking, unless text from outside came in first.' : 'Nothing. Calls that you approve for every run are listed here, and can be taken back.');
+    setText(note, allowed.length ? 'Runs use these without asking, unless text from outside came in first, or the run asks about each call.' : 'Nothing. Calls that you approve for every run are listed here, and can be taken back.');
     place.replaceChildren(...allowed.map((each) => h('li', {}, h('span', {}, h(each.tool === null ? 'b' : 'code', {}, each.name), h('small', {}, `${each.words} · ${ago(each.at)}`)),
       h('button', { type: 'button', class: 'button small', 'aria-label': `Ask again about ${each.tool === null ? `all tools of ${each.server}` : each.name}`, onclick: ({ currentTarget }) => askAgain(currentTarget, each) }, 'Ask again'))));
   } catch (problem) { setText(note, `${problem.message} ${problem.hint ?? ''}`); }
