@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.field_words import field_of, words_of
 from core import errors
 from core.tool_server import ToolCommandRefused
 
@@ -90,14 +91,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+        where = field_of(first)
         if first["type"] == "json_invalid":
             return problem(400, "bad_json", "The body is not valid JSON.", hint="Check its syntax.")
-        detail = f"{where}: {first['msg']}." if where else f"{first['msg']}."
         return problem(
             422,
             "bad_parameter",
-            detail,
+            words_of(first),
             hint="See /docs for what this call takes.",
             extra={"parameter": where or None},
         )

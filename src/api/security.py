@@ -244,7 +244,9 @@ def wants_page(scope: Scope) -> bool:
 def _host_name(url: str) -> str:
     """The name in `//name:port`, lower case; empty when there is none."""
     try:
-        return urlsplit(url).hostname or ""
+        split = urlsplit(url)
+        # Raises for a port that is no number: `127.0.0.1:80.elsewhere.example` is no name of ours.
+        return (split.hostname or "") if split.port != -1 else ""
     except ValueError:
         return ""
 

@@ -5,7 +5,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from core.agents import Agent, AgentDraft, no_agent
 from core.errors import AgentNotFound, Conflict, StorageError
@@ -13,7 +13,7 @@ from core.value import Value
 
 log = logging.getLogger(__name__)
 
-FORMAT = "lmdesk.agent"
+FORMAT: Literal["lmdesk.agent"] = "lmdesk.agent"
 COPY = "copy"
 
 
@@ -32,8 +32,8 @@ class AgentChanged(Conflict):
 class SavedAgent(Value):
     """An agent in a file: all that makes it, and nothing of this machine."""
 
-    format: str = FORMAT
-    version: int = 1
+    format: Literal["lmdesk.agent"] = FORMAT
+    version: Literal[1] = 1
     agent: AgentDraft
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from core.chat import Parameters
 from core.errors import AgentNotFound
 from core.tools import ApprovalMode
-from core.value import Value
+from core.value import Line, Value
 
 Ability = Literal["vision", "tools", "reasoning"]
 PlanMode = Literal[
@@ -42,12 +42,12 @@ class AgentLimits(Value):
 class AgentDraft(Value):
     """What a person says about an agent."""
 
-    name: str = Field(min_length=1, max_length=80)
-    description: str = Field(default="", max_length=300)
+    name: Line = Field(min_length=1, max_length=80)
+    description: Line = Field(default="", max_length=300)
     """What it is for, in a sentence."""
     instructions: str = Field(default="", max_length=100_000)
     """May hold variables such as `{{date}}`."""
-    picture: str = Field(default="", max_length=16)
+    picture: Line = Field(default="", max_length=16)
     """An emoji; empty for the first letter of the name."""
     parameters: Parameters = Parameters()
     models: tuple[str, ...] = Field(default=(), max_length=20)

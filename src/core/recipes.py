@@ -14,7 +14,7 @@ from core.ports import ChatStore
 from core.recipes_check import RecipeChecker, ToolServers, check_places, filled
 from core.turn_plan import TurnDraft
 from core.turns import StartedTurn, TurnService
-from core.value import Value
+from core.value import Line, Value
 
 MAX_STEPS = 20
 MAX_INPUT_CHARS = 200_000
@@ -51,8 +51,8 @@ class RecipeStep(Value):
 class RecipeDraft(Value):
     """What a person says about a recipe."""
 
-    name: str = Field(min_length=1, max_length=80)
-    description: str = Field(default="", max_length=300)
+    name: Line = Field(min_length=1, max_length=80)
+    description: Line = Field(default="", max_length=300)
     steps: tuple[RecipeStep, ...] = Field(min_length=1, max_length=MAX_STEPS)
 
 

@@ -143,7 +143,8 @@ def _check_task(task: str) -> None:
         raise TaskEmpty("The task is empty.", hint="Say what is to be done.")
     if len(task) > MAX_TASK_CHARS:
         raise MessageTooLong(
-            f"The task has {len(task):,} characters; at most {MAX_TASK_CHARS:,} can be sent."
+            f"The task has {len(task):,} characters; at most {MAX_TASK_CHARS:,} can be sent.",
+            hint="Shorten it, or put the text into a file that one of the tools can read.",
         )
 
 

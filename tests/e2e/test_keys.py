@@ -67,11 +67,14 @@ def test_a_question_mark_shows_all_shortcuts_unless_it_is_typed(studio_screen: S
 
     dialog = screen.page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_be_visible()
-    for known in ("Send the message", "New line", "Search chats", "New chat"):
+    for known in ("Send the message", "New line", "Search chats", "New chat", "Tools"):
         expect(dialog).to_contain_text(known)
     keys.press("Escape")
     expect(dialog).to_be_hidden()
     expect(screen.new_chat).to_be_focused()
+
+    keys.press("Alt+KeyT")
+    expect(screen.page.get_by_role("dialog", name="Tools")).to_be_visible()
 
 
 def test_a_model_is_chosen_by_typing_a_part_of_its_name(screen: Screen) -> None:

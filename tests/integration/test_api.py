@@ -215,7 +215,7 @@ BAD_CALLS: list[tuple[str, str, dict[str, Any] | None, int, str, str]] = [
     ),
     ("GET", "/jobs/nope", None, 404, "job_not_found", "nope"),
     ("POST", "/jobs/nope/stop", None, 404, "job_not_found", "nope"),
-    ("GET", "/agents/nope", None, 404, "agent_not_found", "general"),
+    ("GET", "/agents/nope", None, 404, "agent_not_found", "General"),
     ("GET", "/nowhere", None, 404, "not_found", "/nowhere"),
     ("DELETE", "/agents", None, 405, "method_not_allowed", "DELETE"),
 ]

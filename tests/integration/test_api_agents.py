@@ -142,9 +142,23 @@ async def test_an_exported_agent_is_taken_in_elsewhere(tmp_path: Path) -> None:
         assert taken.status_code == 201
         assert (taken.json()["name"], taken.json()["picture"]) == ("Chef 2", "🍲")
         assert [each["approval"] for each in taken.json()["tools"]] == ["read-only", "ask"]
-        for broken in ({"format": "lmdesk.agent"}, {"agent": {"name": ""}}):
+        for broken in (
+            {"format": "lmdesk.agent"},
+            {"agent": {"name": ""}},
+            {"agent": {"name": "\x00\u202e"}},
+            exported.json() | {"version": 99},
+            exported.json() | {"format": "lmdesk.chat"},
+        ):
             refused = await desk.post("/api/v1/agents/import", json=broken)
             assert (refused.status_code, refused.json()["code"]) == (422, "bad_parameter")
+
+
+async def test_a_name_holds_no_signs_that_nobody_writes(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, _):
+        agent = await made(
+            desk, name="Ch\x00e\x1bf\n\u202e of \u2069the \U0001f469\u200d\U0001f373"
+        )
+        assert agent["name"] == "Chef of the \U0001f469\u200d\U0001f373"
 
 
 async def test_problems_are_named_while_one_types(tmp_path: Path) -> None:

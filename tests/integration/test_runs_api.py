@@ -151,6 +151,7 @@ async def test_stopped_over_http_nothing_is_left(tmp_path: Path) -> None:
 
 BAD: tuple[tuple[dict[str, Any], int, str, str], ...] = (
     ({"task": " "}, 422, "task_empty", "The task is empty."),
+    ({"task": "x" * 1_000_000}, 413, "message_too_long", "1,000,000 characters"),
     ({"servers": ["bux"]}, 404, "tool_server_not_found", "no tool server 'bux'"),
     ({"servers": []}, 422, "no_tools", "Neither tool servers nor an agent"),
     ({"model": "gpt-99"}, 404, "model_not_found", "gpt-99"),
@@ -174,6 +175,8 @@ async def test_bad_input_is_refused_in_a_sentence_and_nothing_is_started(tmp_pat
             body = answer.json()
             assert (answer.status_code, body["code"]) == (status, code), body
             assert words in body["detail"]
+            if status == 413:
+                assert "Shorten it" in body["hint"]
             if code == "model_not_found":
                 assert "lmstudio:qwen/qwen3-4b" in body["hint"]
                 assert body["candidates"] == ["lmstudio:qwen/qwen3-4b"]

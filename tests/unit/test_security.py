@@ -82,6 +82,8 @@ def test_loopback_names_are_let_in(served: Served, host: str) -> None:
         "evil.example",
         "evil.example:7860",
         "127.0.0.1.evil.example",
+        "127.0.0.1:7963.evil.example",
+        "127.0.0.1:99999",
         "localhost.evil.example",
         "[",
         "",

@@ -9,6 +9,7 @@ import { openRecipes } from './recipes.js';
 import { openRuns } from './runs.js';
 import { openSettings } from './settings.js';
 import { on, state, tell } from './store.js';
+import { openToolServers } from './toolservers.js';
 
 const root = document.documentElement;
 const SHORTCUTS = [
@@ -22,6 +23,7 @@ const SHORTCUTS = [
   ['Alt R', 'Runs'],
   ['Alt C', 'Recipes'],
   ['Alt P', 'Compare'],
+  ['Alt T', 'Tools'],
   ['Ctrl ,', 'Settings'],
   ['Ctrl B', 'Show or hide the chats'],
   ['F2', 'Rename the chat in the list that has the focus'],
@@ -59,6 +61,7 @@ function onKey(event) {
     [event.altKey && !command && event.code === 'KeyR', () => openRuns()],
     [event.altKey && !command && event.code === 'KeyC', openRecipes],
     [event.altKey && !command && event.code === 'KeyP', () => openCompare()],
+    [event.altKey && !command && event.code === 'KeyT', openToolServers],
     [!typing && event.key === '?', showKeys],
     [!typing && event.key === '/', focusBox],
     [event.key === 'Escape', escape],
