@@ -77,7 +77,7 @@ def _refused(settings: Settings, error: OSError) -> CannotListen:
     )
 
 
-def is_lmdesk(url: str, *, timeout: float = 1.0) -> bool:
+def is_lmdesk(url: str, *, timeout: float = 5.0) -> bool:
     """Whether an LM Desk answers at this address."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
     try:

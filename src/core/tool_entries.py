@@ -168,6 +168,16 @@ class ServerChoices(Value):
     call_seconds: float | None = Field(default=None, gt=0, le=MAX_CALL_SECONDS)
     """No call may take longer; None: as the caller says."""
 
+    def asking(self) -> dict[str, Any]:
+        """What becomes of them when the server is another one: nothing of it runs unasked any more."""
+        tools = {
+            name: choice.model_copy(update={"approval": None})
+            if choice.approval == "auto"
+            else choice
+            for name, choice in self.tools.items()
+        }
+        return {"approval": None if self.approval == "auto" else self.approval, "tools": tools}
+
 
 def variable_names(names: Sequence[str]) -> tuple[str, ...]:
     """These, each once, where variables of ours may be called so and passed on.

@@ -195,7 +195,8 @@ class ToolServers:
                 hint="Look at it again, and say yes to what is shown then.",
             )
         same = life.choices.trusted == life.fingerprint and not life.moved
-        if not same or life.changes:
+        another = not same or bool(life.changes)
+        if another:
             await self._lapse(name)
         if same:
             known = life.listed if life.changes else life.choices.known
@@ -209,6 +210,7 @@ class ToolServers:
             place=life.entry.place,
             agreed=agreed_to(life.entry, life.choices.inherit_env),
             known=known,
+            **(life.choices.asking() if another and life.choices.trusted else {}),
         )
         return self._shelf.view(life)
 
@@ -216,7 +218,9 @@ class ToolServers:
         """Take the yes back; it is stopped."""
         await self._shelf.read()
         life = self._shelf.life(name)
-        await self._shelf.choose(life, trusted=None, place=(), agreed=None, known=None)
+        await self._shelf.choose(
+            life, trusted=None, place=(), agreed=None, known=None, **life.choices.asking()
+        )
         await self._lapse(name)
         await life.stop()
         life.listed = None
@@ -346,6 +350,7 @@ class ToolServers:
                 f"{name} is in {life.entry.source}, which is not LM Desk's to change.",
                 hint="Switch it off here, or remove it there.",
             )
+        await self._shelf.choose(life, **life.choices.asking())
         await self._lapse(name)
         await self._shelf.forget_keys(name)
         await self._shelf.read()

@@ -170,6 +170,28 @@ async def test_a_yes_outlives_us_and_its_tools_are_known_before_the_next_start(
     assert (tmp_path / "tool-servers.json").read_text() == "{ broken"
 
 
+@pytest.mark.parametrize("how", ["distrusted", "changed", "removed"])
+async def test_what_ran_unasked_is_asked_about_when_the_server_is_another_one(
+    tmp_path: Path, how: str
+) -> None:
+    async with box(tmp_path, {"made": scripted(tools=TOOLS)}) as tools:
+        await call(tools, "echo", text="x")
+        await tools.approve("made", "auto")
+        await tools.choose_tool("made", "pid", ToolChoice(approval="auto"))
+        await tools.choose_tool("made", "echo", ToolChoice(approval="ask"))
+        if how == "distrusted":
+            await tools.distrust("made")
+        elif how == "changed":
+            tools.write({"made": scripted(tools=TOOLS, garbage=["other"])})
+        else:
+            await tools.remove("made")
+            tools.write({"made": scripted(tools=TOOLS)})
+        await tools.say_yes("made")
+        left = {tool.name: tool.approval for tool in await tools.tools(["made"])}
+
+    assert left == {"echo": "ask", "switch": None, "pid": None}
+
+
 async def test_what_is_switched_off_is_ended_and_refused(tmp_path: Path) -> None:
     async with box(tmp_path, {"made": scripted(tools=TOOLS)}) as tools:
         await call(tools, "echo", text="x")
