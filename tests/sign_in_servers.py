@@ -106,7 +106,8 @@ class Authority:
         return self.tokens.get(token)
 
     async def revoke_token(self, token: AccessToken | RefreshToken) -> None:
-        raise NotImplementedError
+        self.tokens.pop(token.token, None)
+        self.refreshing.pop(token.token, None)
 
     def _given(self, grant: AuthorizationCode | RefreshToken) -> OAuthToken:
         access, again = (f"{kind}-{secrets.token_urlsafe(24)}" for kind in ("access", "refresh"))
