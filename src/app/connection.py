@@ -16,6 +16,8 @@ T = TypeVar("T")
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 # A stream ticks each second, so a minute of silence is a dead connection.
 STREAM_TIMEOUT = httpx.Timeout(60.0, connect=3.0)
+# uvicorn's servers close after five, and a request sent in that moment would be lost.
+KEEPALIVE_SECONDS = 3.0
 
 
 class Connection:
@@ -36,7 +38,11 @@ class Connection:
             timeout=TIMEOUT,
             trust_env=False,
             transport=transport,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=32,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
         )
 
     async def aclose(self) -> None:

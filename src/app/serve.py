@@ -24,6 +24,9 @@ GRACE_SECONDS = 1
 # Whatever still hangs after this is ended by force, children included.
 LIMIT_SECONDS = 4.5
 BACKLOG = 2048
+# Longer than clients keep an idle connection (httpx 5 s, Node 4 s, aiohttp 15 s): who closes first
+# while the other one sends breaks a request.
+KEEPALIVE_SECONDS = 75
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -115,6 +118,7 @@ def run_server(
             access_log=False,
             log_config=None,
             server_header=False,
+            timeout_keep_alive=KEEPALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )

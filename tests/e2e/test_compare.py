@@ -336,8 +336,7 @@ def test_a_deleted_agent_is_said_left_out_and_brought_back(
     expect(dialog.get_by_role("button", name="Stop all")).to_have_count(0)
 
     desk.http.delete(f"/agents/{made['id']}")
-    screen.page.reload()
-    screen.page.wait_for_function("window.desk !== undefined")
+    screen.reload()
     first = dialog.locator(".whose").first
     expect(first).to_contain_text("Deleted agent")
     tick = dialog.get_by_label("Ask column 1 the next question")

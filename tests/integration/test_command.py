@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -335,6 +338,18 @@ def test_a_token_of_ones_own_is_never_printed(lmdesk: Lmdesk) -> None:
     desk.process.terminate()
     assert desk.ends_within(END_SECONDS) == 0
     assert TOKEN not in "".join([*desk.rest(), desk.errors()])
+
+
+def test_an_idle_connection_stays_longer_than_clients_use_one(lmdesk: Lmdesk) -> None:
+    """httpx, and so the OpenAI client, sends on one that is up to five seconds old."""
+    address = urlsplit(lmdesk("api", "--port", "0").url())
+    with closing(HTTPConnection(address.hostname or "", address.port)) as connection:
+        connection.request("GET", "/livez")
+        assert connection.getresponse().read()
+        assert connection.sock is not None
+        connection.sock.settimeout(5.5)
+        with pytest.raises(TimeoutError):
+            connection.sock.recv(1)  # what is not closed has nothing to say
 
 
 def test_a_foreign_name_is_refused_by_the_real_server(lmdesk: Lmdesk) -> None:

@@ -80,7 +80,7 @@ class _Transport(httpx2.AsyncHTTPTransport):
             ssl_context=httpx2.create_ssl_context(trust_env=False),
             max_connections=100,
             max_keepalive_connections=20,
-            keepalive_expiry=30,
+            keepalive_expiry=3,  # most servers close after five, and a call sent then is lost
             network_backend=_LookingBackend(allow_private=allow_private),
         )
 
