@@ -87,7 +87,18 @@ def desk_blocks(client: DeskClient) -> Any:
         agent.input(None, agent, None, js="(a) => window.desk.picked('agent', a)")
         model.input(None, model, None, js="(m) => window.desk.picked('model', m)")
     blocks.queue(default_concurrency_limit=None)
+    _rest(blocks)
     return blocks
+
+
+def _rest(blocks: gr.Blocks) -> None:
+    """Gradio's queue looks for events a thousand times a second: most of what an idle desk costs.
+
+    It has no setting for that. What an event waits at most is 10 ms; we show no `gr.Progress`.
+    """
+    queue = blocks._queue
+    queue.sleep_when_free = 0.01
+    queue.progress_update_sleep_when_free = 1.0
 
 
 async def dropdowns(
