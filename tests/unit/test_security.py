@@ -144,6 +144,7 @@ def test_every_answer_tells_the_browser_to_be_strict(served: Served) -> None:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert "'unsafe-inline'" not in answer.headers["content-security-policy"].split("style")[0]
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-dns-prefetch-control"] == "off"
         assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["server"] == "lmdesk"
 
