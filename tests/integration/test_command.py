@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -124,6 +125,19 @@ def get(url: str, **options: object) -> httpx.Response:
         return client.get(url, **options)  # type: ignore[arg-type]
 
 
+@contextmanager
+def another_program() -> Iterator[int]:
+    """The port of a web server that is no LM Desk."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            serving.join()
+
+
 def until(true: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not true():
@@ -169,8 +183,7 @@ def test_a_data_folder_that_cannot_be_written_is_said(
 
 @pytest.mark.parametrize("command", ["serve", "api", "gui", "engine"])
 def test_a_taken_port_is_said_with_a_way_out(lmdesk: Lmdesk, command: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    with another_program() as port:
         said = refused(lmdesk(command, "--port", str(port)))
     assert f"Port {port} is taken by another program." in said
     assert f"--port {port + 1}" in said
