@@ -1,5 +1,6 @@
 """What the page's scripts ask about runs: what was done so far, what waits for a person, and new ones."""
 
+import asyncio
 import json
 import time
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from app import runs_words, wording
 from app.client import DeskClient
+from app.markdown import rendered
 from app.replies import Reply
 from core.errors import BadParameter, DeskError
 from core.runs import AllowedTool, Approval, CallRecord, PlanItem, RunInfo, RunPage, RunStep
@@ -102,13 +104,13 @@ def _add_lists(router: APIRouter, client: DeskClient) -> None:
 def _add_one(router: APIRouter, client: DeskClient) -> None:
     @router.get("/runs/{run_id}")
     async def run(run_id: str) -> dict[str, Any]:
-        return run_view(await client.run(run_id), now=time.time())
+        return await _seen(await client.run(run_id))
 
     @router.get("/runs/{run_id}/live")
     async def live(run_id: str) -> dict[str, Any]:
         """The same of one that may not be there yet."""
         try:
-            return {"run": run_view(await client.run(run_id), now=time.time())}
+            return {"run": await _seen(await client.run(run_id))}
         except DeskError as error:
             if error.code != "run_not_found":
                 raise
@@ -116,7 +118,7 @@ def _add_one(router: APIRouter, client: DeskClient) -> None:
 
     @router.post("/runs/{run_id}/stop")
     async def stop(run_id: str) -> dict[str, Any]:
-        return run_view(await client.stop_run(run_id), now=time.time())
+        return await _seen(await client.stop_run(run_id))
 
     @router.delete("/runs/{run_id}")
     async def delete(run_id: str) -> Response:
@@ -138,6 +140,11 @@ def _add_calls(router: APIRouter, client: DeskClient) -> None:
     async def decide(run_id: str, call_id: str, asked: Decided) -> dict[str, bool]:
         await client.decide_call(run_id, call_id, asked.said())
         return {"ok": True}
+
+
+async def _seen(run: RunInfo) -> dict[str, Any]:
+    """Beside the loop: a long answer takes a moment to render."""
+    return await asyncio.to_thread(run_view, run, now=time.time())
 
 
 def page_view(page: RunPage, *, now: float) -> dict[str, Any]:
@@ -171,7 +178,8 @@ def brief_view(run: RunInfo, *, now: float) -> dict[str, Any]:
 
 
 def run_view(run: RunInfo, *, now: float) -> dict[str, Any]:
-    """All of a run, as its timeline shows it."""
+    """All of a run, as its timeline shows it. What the model wrote is HTML, under `…_html`; `output`
+    is its answer as it was written."""
     usage = run.usage
     return {
         **brief_view(run, now=now),
@@ -188,6 +196,7 @@ def run_view(run: RunInfo, *, now: float) -> dict[str, Any]:
         else "",
         "mode": runs_words.MODES[run.approve][0] if run.approve else "",
         "output": run.output,
+        "output_html": "" if run.state == "running" else rendered(run.output, headings=True),
         "steps": _steps(run, now=now),
         "summed": bool(run.steps) and run.steps[-1].summary,
         "items": [_item(item) for item in run.plan],
@@ -207,19 +216,21 @@ def _item(item: PlanItem) -> dict[str, str]:
 
 
 def _step(step: RunStep, run: RunInfo, *, first: bool, now: float) -> dict[str, Any]:
-    last = run.steps[-1] is step
+    # What it writes now may become the answer.
+    answer = run.steps[-1] is step and not step.calls and step.plan is None
+    over = run.state != "running"
     return {
         "title": "Summary" if step.summary else f"Step {step.number}",
         "summary": step.summary,
         "plan": runs_words.step_plan(step, first=first),
         "refused": bool(step.plan and step.plan.problem),
         "number": step.number,
-        "why": step.why,
-        "reasoning": step.reasoning,
+        # Of one that is over the answer stands below.
+        "why_html": "" if answer and over else rendered(step.why),
+        "reasoning_html": rendered(step.reasoning),
         "facts": runs_words.step_facts(step),
         "calls": [call_view(call, run, now=now) for call in step.calls],
-        # What it writes now may become the answer.
-        "answer": last and not step.calls and step.plan is None,
+        "answer": answer,
     }
 
 

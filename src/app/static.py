@@ -29,6 +29,7 @@ STYLES = (
     "learned",
     "agents",
     "runs",
+    "markdown",
     "toolservers",
     "phone",
 )

@@ -110,7 +110,7 @@ def test_out_of_rounds_the_answer_is_a_summary(office: Office, open_tab: Open) -
     expect(dialog.locator(".end")).to_have_text("Ended at its limit of 1 step.")
     expect(dialog.locator(".step .number")).to_have_text(["Step 1", "Summary"])
     expect(dialog.get_by_role("heading", name="Summary")).to_be_visible()
-    expect(dialog.locator(".answer .text")).to_have_text("Monday was read; Tuesday is missing.")
+    expect(dialog.locator(".answer .rendered")).to_have_text("Monday was read; Tuesday is missing.")
 
 
 def test_a_deleted_run_is_brought_back(office: Office, open_tab: Open) -> None:

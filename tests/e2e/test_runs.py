@@ -25,6 +25,19 @@ from tests.e2e.office import (
 )
 from tests.e2e.running import wait_for
 
+ANSWER = """## It is **written**.
+
+| page | state |
+|---|---|
+| tuesday.md | written |
+
+```
+%s
+```
+
+<script>alert(1)</script> <img src=x onerror=alert(1)> ![a plan](https://example.org/plan.png?secret=1)
+""" % ("a long line of code, " * 20)
+
 
 def test_a_call_waits_in_the_chat_survives_a_reload_and_runs_when_approved(
     office: Office, open_tab: Open
@@ -227,8 +240,10 @@ def test_a_note_on_a_phone_covers_neither_the_question_nor_the_box(
     expect(screen.page.locator("body")).not_to_have_attribute("data-notes", "")
 
 
-def test_a_long_task_is_folded_and_the_answer_is_copied(office: Office, open_tab: Open) -> None:
-    office.model.plays(Say("It is **written**."))
+def test_a_long_task_is_folded_and_the_answer_is_rendered_and_copied_as_written(
+    office: Office, open_tab: Open
+) -> None:
+    office.model.plays(Say(ANSWER))
     task = "\n".join(f"Line {number}" for number in range(1, 21))
     office.desk.post("/runs", {"task": task, "servers": ["notebook"], "model": MODEL})
     screen = open_tab(office.desk)
@@ -243,9 +258,15 @@ def test_a_long_task_is_folded_and_the_answer_is_copied(office: Office, open_tab
         "aria-expanded", "true"
     )
     assert text.evaluate("(node) => node.clientHeight") > 3 * folded_height
+    answer = dialog.locator(".answer")
+    expect(answer.get_by_role("heading", level=4).locator("strong")).to_have_text("written")
+    expect(answer.get_by_role("cell")).to_have_text(["tuesday.md", "written"])
+    expect(answer).to_contain_text("<script>alert(1)</script> <img src=x onerror=alert(1)> a plan")
+    expect(answer.locator("img, script")).to_have_count(0)
+    assert accessibility_problems(screen.page) == ""
     press(dialog, "Copy the answer")
     expect(dialog.locator(".answer [data-icon=done]")).to_be_visible()
-    assert screen.page.evaluate("navigator.clipboard.readText()") == "It is **written**."
+    assert screen.page.evaluate("navigator.clipboard.readText()") == ANSWER
 
 
 def test_stop_ends_a_run_in_the_middle_of_a_call(office: Office, open_tab: Open) -> None:

@@ -232,6 +232,23 @@ def test_the_last_words_without_calls_are_the_answer() -> None:
     assert [step["answer"] for step in told] == [False, True]
 
 
+def test_what_the_model_wrote_is_rendered_and_its_answer_is_kept_as_written() -> None:
+    steps = (
+        RunStep(number=1, why="# I *look*", reasoning="<b>Hm</b>", calls=(call(),)),
+        RunStep(number=2, why="It is **so**."),
+    )
+    running = run_view(run(state="running", steps=steps), now=NOW)
+    first, last = running["steps"]
+    assert first["why_html"] == '<p class="heading">I <em>look</em></p>\n'
+    assert first["reasoning_html"] == "<p>&lt;b&gt;Hm&lt;/b&gt;</p>\n"
+    assert last["why_html"] == "<p>It is <strong>so</strong>.</p>\n"
+    assert running["output_html"] == ""
+    over = run_view(run(state="done", output="# So\n**it** is", steps=steps), now=NOW)
+    assert over["output"] == "# So\n**it** is"
+    assert over["output_html"] == "<h4>So</h4>\n<p><strong>it</strong> is</p>\n"
+    assert [bool(step["why_html"]) for step in over["steps"]] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("state", "usable", "words"),
     [

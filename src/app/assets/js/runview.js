@@ -2,6 +2,7 @@
 import { $, $$, copyText, h, iconButton, setText } from './dom.js';
 import { announce } from './conversation.js';
 import { call } from './http.js';
+import { paintMarkdown } from './markdown.js';
 import { approvalForm, greet } from './runapproval.js';
 
 const EXCERPT = 90;
@@ -11,24 +12,26 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
   const note = h('p', { class: 'note', hidden: true });
   const plan = planPart();
   const steps = h('ol', { class: 'steps', 'aria-label': 'Steps' });
-  const answer = h('div', { class: 'answer', hidden: true }, h('div', { class: 'top' }, h('h3'), iconButton('copy', 'Copy the answer', copy)), h('div', { class: 'text' }));
+  const answer = h('div', { class: 'answer', hidden: true }, h('div', { class: 'top' }, h('h3'), iconButton('copy', 'Copy the answer', copy)), h('div', { class: 'rendered' }));
   const end = h('p', { class: 'end', hidden: true });
   const total = h('p', { class: 'total' });
   const node = h('div', { class: 'run' }, note, plan.node, steps, answer, h('div', { class: 'over' }, end, total));
   const forms = new Map();
   let greeted = false;
+  let written = '';
 
   function update(run) {
     note.hidden = !run.note;
     setText(note, run.note);
     plan.update(run);
-    const shown = run.steps.filter((step) => !(step.answer && !step.summary && !step.reasoning && (chat || !run.running)));
+    const shown = run.steps.filter((step) => !(step.answer && !step.summary && !step.reasoning_html && (chat || !run.running)));
     while (steps.children.length > shown.length) steps.lastChild.remove();
     shown.forEach((step, index) => paintStep(steps.children[index] ?? steps.appendChild(emptyStep()), step, run));
     node.toggleAttribute('data-running', run.running);
     answer.hidden = chat || run.running || !run.output;
     setText($('h3', answer), run.summed ? 'Summary' : run.good ? 'Answer' : 'So far');
-    setText($('.text', answer), answer.hidden ? '' : run.output);
+    written = run.output;
+    paintMarkdown($('.rendered', answer), answer.hidden ? '' : run.output_html);
     end.hidden = run.running;
     end.className = `end ${run.good ? 'good' : 'bad'}`;
     setText(end, run.ending);
@@ -38,7 +41,7 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
 
   // As it was written, so that its marks are there where it is rendered.
   async function copy({ currentTarget: button }) {
-    await copyText($('.text', answer).textContent, button);
+    await copyText(written, button);
     button.dataset.icon = 'done';
     setTimeout(() => { button.dataset.icon = 'copy'; }, 1500);
     announce('Copied.');
@@ -52,12 +55,12 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
     setText(planned, step.plan);
     setText($('.facts', item), step.facts);
     const thoughts = $('.thoughts', item);
-    thoughts.hidden = !step.reasoning;
-    setText($('.text', thoughts), step.reasoning);
+    thoughts.hidden = !step.reasoning_html;
+    paintMarkdown($('.rendered', thoughts), step.reasoning_html);
     // The model's words before its calls are why it makes them; without calls they are its answer.
     const why = $('.words', item);
-    why.hidden = !step.why || (step.answer && (chat || !run.running));
-    setText(why, why.hidden ? '' : step.why);
+    why.hidden = !step.why_html || (step.answer && (chat || !run.running));
+    paintMarkdown(why, why.hidden ? '' : step.why_html);
     const list = $('.calls', item);
     list.hidden = !step.calls.length;
     const there = new Map([...list.children].map((each) => [each.dataset.call, each]));
@@ -112,8 +115,8 @@ export function timeline({ chat = false, changed = () => {}, home = () => {} } =
 
 const emptyStep = () => h('li', { class: 'step' },
   h('p', { class: 'top' }, h('b', { class: 'number' }), h('span', { class: 'facts' })),
-  h('details', { class: 'thoughts', hidden: true }, h('summary', {}, 'Thoughts'), h('div', { class: 'text' })),
-  h('p', { class: 'words text', hidden: true }),
+  h('details', { class: 'thoughts', hidden: true }, h('summary', {}, 'Thoughts'), h('div', { class: 'rendered' })),
+  h('div', { class: 'words rendered', hidden: true }),
   h('p', { class: 'planned', hidden: true }),
   h('ul', { class: 'calls', 'aria-label': 'Tool calls', hidden: true }));
 
