@@ -25,11 +25,20 @@ LOOKS = (("light", "light", 1440, 900), ("dark", "dark", 1440, 900), ("phone", "
 PATIENCE_MS = 20_000
 MODEL = "lmstudio:qwen/qwen3-4b"
 MONDAY = "# Monday\n\n- Call the plumber: the tap still drips\n- Lunch with Ada at 12\n"
+ANSWER = """Tuesday is **planned**:
+
+| when | what |
+|---|---|
+| 9:00 | the plumber, for the tap in the kitchen |
+| then | the minutes for Ada |
+
+What I wrote is in `tuesday.md`."""
 TUESDAY = "# Tuesday\n\n- 9:00 plumber, tap in the kitchen\n- Send Ada the minutes"
 
 
 def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=PATIENCE_MS)
     upstream = AgentUpstream()
     upstream.plays(
         Say(
@@ -46,7 +55,7 @@ def main() -> int:
             usage=(718, 134),
         ),
         Say("", [planned("done", "done", "done")], usage=(934, 60)),
-        Say("Tuesday is planned: the plumber at nine, then the minutes for Ada.", usage=(1031, 22)),
+        Say(ANSWER, usage=(1031, 41)),
     )
     with tempfile.TemporaryDirectory() as folder, Studio(upstream).up() as studio:
         desk = office(Path(folder), studio)
@@ -118,6 +127,7 @@ def shoot(browser: Browser, desk: Desk, name: str, scheme: str, width: int, heig
     if phone:
         dialog.locator(".list button").first.click()
     expect(dialog.locator(".end")).to_have_text("Done.")
+    dialog.locator(".pane").evaluate("(node) => { node.scrollTop = node.scrollHeight; }")
     page.screenshot(path=IMAGES / f"runs-{name}.png")
     context.close()
 
