@@ -1,5 +1,6 @@
 """AgentBook: all agents there are, the built-in ones and people's own, with every version of those."""
 
+import asyncio
 import logging
 import re
 import time
@@ -65,6 +66,8 @@ class AgentBook:
         self._builtin = {agent.id: agent for agent in builtin}
         self.agents: dict[str, Agent] = dict(self._builtin)
         """All of them by id; this very dict changes with them. The first is the usual one."""
+        # Between looking and keeping nobody else may change anything.
+        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Read people's own. Without a disk there are the built-in ones."""
@@ -84,8 +87,9 @@ class AgentBook:
 
     async def create(self, draft: AgentDraft) -> Agent:
         """A new agent; a name that is taken gets a number. Raises StorageError."""
-        draft = draft.model_copy(update={"name": self._free_name(draft.name)})
-        return await self._keep(Agent(id=await self._free_id(draft.name), **dict(draft)))
+        async with self._turn:
+            draft = draft.model_copy(update={"name": self._free_name(draft.name)})
+            return await self._keep(Agent(id=await self._free_id(draft.name), **dict(draft)))
 
     async def copy(self, agent_id: str) -> Agent:
         """A new agent like this one. Raises AgentNotFound or StorageError."""
@@ -97,15 +101,16 @@ class AgentBook:
 
         Raises AgentNotFound, AgentBuiltin, AgentChanged or StorageError.
         """
-        agent = self._own(agent_id)
-        if agent.version != version:
-            raise AgentChanged(
-                f"{agent.name} was changed elsewhere meanwhile (version {agent.version}).",
-                hint="Look at the newer version, then make your change again or save a copy.",
-            )
-        name = draft.name if draft.name == agent.name else self._free_name(draft.name)
-        draft = draft.model_copy(update={"name": name})
-        return await self._keep(Agent(id=agent_id, version=version + 1, **dict(draft)))
+        async with self._turn:
+            agent = self._own(agent_id)
+            if agent.version != version:
+                raise AgentChanged(
+                    f"{agent.name} was changed elsewhere meanwhile (version {agent.version}).",
+                    hint="Look at the newer version, then make your change again or save a copy.",
+                )
+            name = draft.name if draft.name == agent.name else self._free_name(draft.name)
+            draft = draft.model_copy(update={"name": name})
+            return await self._keep(Agent(id=agent_id, version=version + 1, **dict(draft)))
 
     async def versions(self, agent_id: str) -> list[Agent]:
         """Newest first; of a built-in one the only one. Raises AgentNotFound or StorageError."""
@@ -121,21 +126,23 @@ class AgentBook:
         """
         if agent_id in self._builtin:
             raise _builtin(self._builtin[agent_id])
-        versions = await self._store.agent_versions(agent_id)
-        old = next((each for each in versions if each.version == version), None)
-        if old is None:
-            raise AgentNotFound(
-                f"There is no version {version} of an agent {agent_id!r}.",
-                hint="GET /api/v1/agents/{id}/versions lists those there are.",
-            )
-        newest = versions[0].version
-        return await self._keep(old.model_copy(update={"version": newest + 1}))
+        async with self._turn:
+            versions = await self._store.agent_versions(agent_id)
+            old = next((each for each in versions if each.version == version), None)
+            if old is None:
+                raise AgentNotFound(
+                    f"There is no version {version} of an agent {agent_id!r}.",
+                    hint="GET /api/v1/agents/{id}/versions lists those there are.",
+                )
+            newest = versions[0].version
+            return await self._keep(old.model_copy(update={"version": newest + 1}))
 
     async def delete(self, agent_id: str) -> None:
         """Take it off the list. Raises AgentNotFound, AgentBuiltin or StorageError."""
-        self._own(agent_id)
-        await self._store.delete_agent(agent_id)
-        del self.agents[agent_id]
+        async with self._turn:
+            self._own(agent_id)
+            await self._store.delete_agent(agent_id)
+            del self.agents[agent_id]
 
     async def take_in(self, saved: SavedAgent) -> Agent:
         """A new agent from a file; no file may say that nobody is asked. Raises StorageError."""

@@ -1,5 +1,6 @@
 """Agents over the API: made, changed, copied, brought back, checked; the built-in ones stay."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
@@ -113,6 +114,25 @@ async def test_the_name_of_a_deleted_one_is_free_and_both_can_be_had(tmp_path: P
         back = await desk.post("/api/v1/agents/chef/restore", json={"version": 1})
         assert back.json()["description"] == DRAFT["description"]
         assert (await desk.get("/api/v1/agents/chef-2")).json() == another
+
+
+async def test_several_at_once_neither_fail_nor_lose_anything(tmp_path: Path) -> None:
+    async with desk_with_studio(tmp_path) as (desk, _):
+        four = await asyncio.gather(*(made(desk) for _ in range(4)))
+        assert {each["id"] for each in four} == {"chef", "chef-2", "chef-3", "chef-4"}
+        change = DRAFT | {"instructions": "Be brief.", "version": 1}
+        puts = await asyncio.gather(
+            *(desk.put("/api/v1/agents/chef", json=change) for _ in range(3))
+        )
+        assert sorted(each.status_code for each in puts) == [200, 409, 409]
+        path = "/api/v1/agents/chef"
+        again = {"version": 1}
+        restores = await asyncio.gather(
+            *(desk.post(f"{path}/restore", json=again) for _ in range(3))
+        )
+        assert sorted(each.json()["version"] for each in restores) == [3, 4, 5]
+        deletes = await asyncio.gather(*(desk.delete(path) for _ in range(3)))
+        assert sorted(each.status_code for each in deletes) == [204, 404, 404]
 
 
 async def test_the_built_in_ones_can_be_copied_and_not_broken(tmp_path: Path) -> None:

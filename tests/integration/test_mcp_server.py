@@ -144,6 +144,27 @@ async def test_what_cannot_be_is_said_in_a_sentence_with_what_there_is(tmp_path:
             assert "Traceback" not in result.content[0].text
 
 
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "",
+        "allowed",
+        "a" * 32 + "/stop",
+        "../settings",
+        "../jobs",
+        "x\ny",
+        "../tool-servers/x/trust?",
+    ],
+)
+async def test_what_is_no_run_id_leads_nowhere_else(tmp_path: Path, run_id: str) -> None:
+    """It becomes part of a path: with ../ a model could have reached the rest of the API."""
+    async with desk_with_studio(tmp_path) as (desk, _), client_of(desk) as client:
+        for tool in ("get_run", "cancel_run"):
+            result = await client.call_tool(tool, {"run_id": run_id})
+            assert result.is_error
+            assert "is no run. Use the run_id" in result.content[0].text
+
+
 async def test_a_client_that_gives_up_ends_what_was_done_for_it(tmp_path: Path) -> None:
     async with desk_with_studio(tmp_path) as (desk, studio), client_of(desk) as client:
         studio.load_may_go.clear()

@@ -1,6 +1,7 @@
 """What our MCP tools do, as calls of LM Desk's own API: the running desk's, or one in this process."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,8 @@ LONGEST_WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 0.25
 # What a client gave up is ended within this, or left to the desk.
 END_SECONDS = 30.0
+# As they are given out. Anything else in a path could lead to another part of the API.
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 # Of what a step was done for, a client gets the beginning.
 WHY_CHARS = 500
 # Beyond its result a call carries facts about its way, told as progress.
@@ -148,12 +151,13 @@ class DeskCalls:
 
     async def run(self, run_id: str, wait: float, told: OnProgress) -> dict[str, Any]:
         """How a run is, after so long or at its end."""
-        return _run_view(await self._watch(f"/api/v1/runs/{run_id}", wait, told))
+        return _run_view(await self._watch(_run_path(run_id), wait, told))
 
     async def cancel_run(self, run_id: str) -> dict[str, Any]:
         """End a run; what it did stays."""
-        await self._json("POST", f"/api/v1/runs/{run_id}/stop", None)
-        return _run_view(await self._get(f"/api/v1/runs/{run_id}"))
+        path = _run_path(run_id)
+        await self._json("POST", f"{path}/stop", None)
+        return _run_view(await self._get(path))
 
     async def tool_servers(self) -> list[str]:
         """Those a run may use: trusted, and switched on."""
@@ -245,6 +249,14 @@ def _refusal(answer: httpx.Response) -> Refused:
     error = told.get("error") if isinstance(told, dict) else None
     problem: dict[str, Any] = error if isinstance(error, dict) else told
     return Refused(_sentence(problem), str(problem.get("code") or ""))
+
+
+def _run_path(run_id: str) -> str:
+    if not _RUN_ID.fullmatch(run_id):
+        raise Refused(
+            f"{run_id[:80]!r} is no run. Use the run_id that starting it gave.", "run_not_found"
+        )
+    return f"/api/v1/runs/{run_id}"
 
 
 def _id_of(begun: dict[str, Any]) -> str:

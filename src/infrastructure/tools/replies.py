@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from core.tools import Tool, ToolImage, ToolResult
 
 # About what a token is in English and JSON.
 _CHARACTERS_PER_TOKEN = 4
+_IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]+", re.IGNORECASE)
 
 
 def tool_of(server: str, tool: mcp.Tool) -> Tool:
@@ -56,7 +58,10 @@ def _parts(content: Iterable[mcp.ContentBlock]) -> tuple[list[str], list[ToolIma
             case mcp.TextContent():
                 texts.append(block.text)
             case mcp.ImageContent():
-                images.append(ToolImage(media_type=block.mime_type, data=block.data))
+                if image := _image(block):
+                    images.append(image)
+                else:
+                    texts.append(f"[a picture that cannot be read, {block.mime_type[:80]!r}]")
             case mcp.AudioContent():
                 texts.append(f"[audio, {block.mime_type}, {_bytes_in(block.data)} bytes]")
             case mcp.ResourceLink():
@@ -64,6 +69,19 @@ def _parts(content: Iterable[mcp.ContentBlock]) -> tuple[list[str], list[ToolIma
             case mcp.EmbeddedResource():
                 texts.append(_resource(block.resource))
     return texts, images
+
+
+def _image(block: mcp.ImageContent) -> ToolImage | None:
+    """None where the data is no base64 or the type is none of a picture."""
+    data = "".join(block.data.split())
+    # Some servers give the whole address instead of its data.
+    if data.startswith("data:"):
+        data = data.partition(",")[2]
+    try:
+        known = _IMAGE_TYPE.fullmatch(block.mime_type) and base64.b64decode(data, validate=True)
+    except ValueError:
+        return None
+    return ToolImage(media_type=block.mime_type, data=data) if known else None
 
 
 def _resource(resource: mcp.TextResourceContents | mcp.BlobResourceContents) -> str:
