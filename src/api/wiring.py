@@ -196,7 +196,7 @@ async def open_services(
             look_at=look_at,
             tools=tools,
             runs=runs,
-            recipes=RecipeService(store.recipes, store, jobs, turns, tools.list),
+            recipes=RecipeService(store.recipes, store, jobs, turns, revisions, tools.list),
             comparisons=ComparisonService(
                 store.comparisons,
                 store,

@@ -1,20 +1,25 @@
 """Recipes: a task done in steps, each by its own agent and model; a step's answer feeds the next."""
 
+import logging
 import time
 import uuid
 from contextlib import suppress
+from copy import copy
 from typing import Protocol
 
 from pydantic import Field
 
-from core.chats import Message
-from core.errors import Conflict, DeskError, JobNotFound, NotFound, RequestError
+from core.chats import Message, Problem
+from core.errors import Conflict, DeskError, JobNotFound, MessageEmpty, NotFound, RequestError
 from core.jobs import Job, JobService
 from core.ports import ChatStore
 from core.recipes_check import RecipeChecker, ToolServers, check_places, filled
-from core.turn_plan import TurnDraft
+from core.revisions import Revisions
+from core.turn_plan import MAX_MESSAGE_CHARS, TurnDraft, new_message
 from core.turns import StartedTurn, TurnService
 from core.value import Line, Value
+
+log = logging.getLogger(__name__)
 
 MAX_STEPS = 20
 MAX_INPUT_CHARS = 200_000
@@ -89,10 +94,12 @@ class RecipeService:
         chats: ChatStore,
         jobs: JobService,
         turns: TurnService,
+        revisions: Revisions,
         servers: ToolServers | None = None,
     ) -> None:
         """`servers` lists the tool servers there are."""
         self._checker = RecipeChecker(turns, servers)
+        self._revisions = revisions
         self._store = store
         self._chats = chats
         self._jobs = jobs
@@ -162,7 +169,11 @@ class RecipeService:
     async def _begin(
         self, recipe: Recipe, number: int, chat_id: str, given: str, answers: list[str]
     ) -> StartedTurn:
-        return await self._turns.start(chat_id, _draft(recipe.steps[number], given, answers))
+        draft = _draft(recipe.steps[number], given, answers)
+        try:
+            return await self._turns.start(chat_id, draft)
+        except DeskError as error:
+            raise _not_asked(error, recipe, number) from error
 
     async def _work(
         self, job: Job, recipe: Recipe, chat_id: str, given: str, turn: StartedTurn
@@ -170,7 +181,7 @@ class RecipeService:
         answers: list[str] = []
         for number in range(len(recipe.steps)):
             if number:
-                turn = await self._begin(recipe, number, chat_id, given, answers)
+                turn = await self._go_on(recipe, number, chat_id, given, answers)
             job.enter("writing", number / len(recipe.steps), stage=_stage(recipe, number))
             job.emit("step.start", step=number + 1, job_id=turn.job.id, message_id=turn.message_id)
             message = await self._answered(turn, chat_id)
@@ -179,6 +190,41 @@ class RecipeService:
             if message.status != "done":
                 self._end_early(job, recipe, number, message)
                 return
+
+    async def _go_on(
+        self, recipe: Recipe, number: int, chat_id: str, given: str, answers: list[str]
+    ) -> StartedTurn:
+        """Begin a later step. Where it cannot, its chat says so: whoever looks there sees no job."""
+        try:
+            return await self._begin(recipe, number, chat_id, given, answers)
+        except DeskError as error:
+            try:
+                await self._say_in_chat(error, recipe.steps[number], chat_id, given, answers)
+            except DeskError as trouble:
+                log.warning("why a recipe ended could not be kept in its chat: %s", trouble)
+            raise
+
+    async def _say_in_chat(
+        self, error: DeskError, step: RecipeStep, chat_id: str, given: str, answers: list[str]
+    ) -> None:
+        """The question, answered with what kept it from being asked. Raises StorageError, or
+        ChatNotFound."""
+        asked = filled(step.prompt, given, answers)
+        if not 0 < len(asked.strip()) <= MAX_MESSAGE_CHARS:
+            asked = step.prompt
+        head = (await self._chats.chat(chat_id)).head_id
+        question = new_message(chat_id, parent_id=head, role="user", content=asked)
+        answer = new_message(chat_id, parent_id=question.id, role="assistant", content="")
+        failed = {
+            "status": "failed",
+            "reason": error.code,
+            "problem": Problem(code=error.code, message=error.message, hint=error.hint),
+            "agent_id": step.agent_id,
+        }
+        await self._chats.add_messages(
+            [question, answer.model_copy(update=failed)], head_id=answer.id
+        )
+        self._revisions.touch(chat_id)
 
     async def _answered(self, turn: StartedTurn, chat_id: str) -> Message:
         """The step's answer when it has ended; a recipe that is stopped stops it."""
@@ -204,6 +250,14 @@ class RecipeService:
         )
         error.code = problem.code if problem else "recipe_step_failed"  # type: ignore[misc]
         raise error
+
+
+def _not_asked(error: DeskError, recipe: Recipe, number: int) -> DeskError:
+    told = copy(error)
+    told.message = f"Step {number + 1} of {recipe.name} could not be asked: {error.message}"
+    if isinstance(error, MessageEmpty):
+        told.hint = "It is asked with nothing but the answers before it, and those are empty."
+    return told
 
 
 def _draft(step: RecipeStep, given: str, answers: list[str]) -> TurnDraft:

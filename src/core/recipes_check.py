@@ -19,6 +19,7 @@ from core.errors import (
     ToolServerOff,
 )
 from core.tool_server import ToolServerList
+from core.tool_sign_in import ToolServerNeedsSignIn
 from core.turn_plan import TurnDraft
 from core.turns import TurnService
 
@@ -58,6 +59,10 @@ class RecipeChecker:
                 )
             if state == "off":
                 raise ToolServerOff(UNUSABLE[state].format(name), hint="Switch it on under Tools.")
+            if state == "needs_sign_in":
+                raise ToolServerNeedsSignIn(
+                    UNUSABLE[state].format(name), hint="Sign in under Tools, then run it again."
+                )
             if state in ("not_trusted", "changed"):
                 raise ToolServerNotTrusted(
                     UNUSABLE[state].format(name), hint="Look at it under Tools, and say yes there."

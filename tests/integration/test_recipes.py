@@ -12,6 +12,7 @@ import pytest
 from core.recipes_check import filled
 from tests.agent_upstream import AgentUpstream, Say
 from tests.desk import DeskUnderTest, run_desk
+from tests.integration.test_tool_servers_sign_in import signed_desk
 from tests.servers import serve
 from tests.sockets import until
 
@@ -45,6 +46,12 @@ async def started(desk: DeskUnderTest, recipe: str, given: str) -> dict[str, Any
     return dict(answer.json())
 
 
+async def revision(desk: DeskUnderTest, chat_id: str) -> int:
+    """The number a page compares to see whether the chat changed."""
+    seen = (await desk.get("/api/v1/pulse", params={"chat_id": chat_id})).json()["chat"]
+    return int(seen["revision"])
+
+
 async def test_each_step_is_answered_by_its_own_model_and_feeds_the_next(tmp_path: Path) -> None:
     async with desk_with_two(tmp_path) as (desk, studio):
         job = await started(desk, await made(desk), "sorting")
@@ -75,6 +82,51 @@ async def test_a_step_that_fails_ends_it_and_what_was_done_stays(tmp_path: Path)
         assert "Step 2 of Plan and build" in end["error"]["message"]
         assert "out of ideas" in end["error"]["message"]
         assert end["result"]["steps"] == 2
+
+
+async def test_a_step_that_cannot_be_asked_any_more_says_so_in_the_chat(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        hold = asyncio.Event()
+        studio.plays(Say("Use a heap.", hold=hold), model="thinker")
+        agent = (await desk.post("/api/v1/agents", json={"name": "Short-lived"})).json()["id"]
+        second = {"prompt": "Code: {{previous}}", "agent_id": agent, "model": "coder"}
+        job = await started(desk, await made(desk, steps=[STEPS[0], second]), "sorting")
+        await until(lambda: studio.open == 1)
+        assert (await desk.delete(f"/api/v1/agents/{agent}")).status_code == 204
+        seen = await revision(desk, job["chat_id"])
+        hold.set()
+        end = (await desk.events(job["id"]))[-1]
+
+        assert (end["status"], end["error"]["code"]) == ("failed", "agent_not_found")
+        words = "Step 2 of Plan and build could not be asked: There is no agent"
+        assert end["error"]["message"].startswith(words)
+        assert end["result"] == {"chat_id": job["chat_id"], "steps": 1, "output": "Use a heap."}
+        *_, question, answer = (await desk.get(f"/api/v1/chats/{job['chat_id']}")).json()[
+            "messages"
+        ]
+        assert question["content"] == "Code: Use a heap."
+        assert (answer["parent_id"], answer["status"]) == (question["id"], "failed")
+        assert (answer["problem"], answer["agent_id"]) == (end["error"], agent)
+        # What shows the chat looks at it again, and can go on from there.
+        assert await revision(desk, job["chat_id"]) > seen
+        again = {"content": None, "parent_id": question["id"], "agent_id": "coding"}
+        turn = await desk.ask(job["chat_id"], **again, model_id="coder")
+        assert (await desk.events(turn["job_id"]))[-1]["status"] == "done"
+
+
+async def test_a_step_that_would_ask_nothing_says_which_and_why(tmp_path: Path) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        studio.plays(Say("", reasoning="Hm."), model="thinker")
+        steps = [STEPS[0], STEPS[1] | {"prompt": "{{previous}}"}]
+        job = await started(desk, await made(desk, steps=steps), "sorting")
+        end = (await desk.events(job["id"]))[-1]
+
+        assert (end["status"], end["error"]["code"]) == ("failed", "message_empty")
+        assert end["error"]["message"].startswith("Step 2 of Plan and build could not be asked: ")
+        assert "answers before it" in end["error"]["hint"]
+        messages = (await desk.get(f"/api/v1/chats/{job['chat_id']}")).json()["messages"]
+        assert [m["content"] for m in messages[2:]] == ["{{previous}}", ""]
+        assert messages[-1]["problem"] == end["error"]
 
 
 async def test_stopping_it_stops_the_step_under_way(tmp_path: Path) -> None:
@@ -150,6 +202,30 @@ async def test_all_steps_are_checked_before_the_first_is_asked(
         assert told["detail"].startswith("Step 2: ")
         for name in names:
             assert name in told["detail"] + told["hint"]
+        assert studio.bodies == []
+        assert (await desk.get("/api/v1/chats")).json()["total"] == 0
+
+
+async def test_a_tool_server_that_wants_a_sign_in_is_found_before_the_first_step(
+    tmp_path: Path,
+) -> None:
+    studio = AgentUpstream("thinker")
+    async with (
+        serve(studio) as url,
+        signed_desk(tmp_path, lmstudio_url=url) as (desk, _),
+    ):
+        await desk.post("/api/v1/tool-servers/far/restart")
+        await desk.post("/api/v1/agents", json={"name": "Far", "tools": [{"server": "far"}]})
+        steps = [
+            {"prompt": "Think.", "model": "thinker"},
+            {"prompt": "Look.", "agent_id": "far", "model": "thinker"},
+        ]
+        recipe = await made(desk, steps=steps)
+        refused = await desk.post(f"/api/v1/recipes/{recipe}/run", json={})
+
+        told = refused.json()
+        assert (refused.status_code, told["code"]) == (502, "tool_server_needs_sign_in")
+        assert told["detail"] == "Step 2: far wants you to sign in first: see Tools."
         assert studio.bodies == []
         assert (await desk.get("/api/v1/chats")).json()["total"] == 0
 
