@@ -118,7 +118,6 @@ def comparison_view(info: ComparisonInfo) -> dict[str, Any]:
 
 def _column_view(info: ComparisonInfo, place: int, named: dict[int, str]) -> dict[str, Any]:
     column, now = info.columns[place], info.now[place]
-    question = info.rounds[now.round].content if now.round < len(info.rounds) else ""
     parameters = column.parameters.model_dump(exclude_none=True) if column.parameters else {}
     return {
         "number": column.number,
@@ -137,7 +136,7 @@ def _column_view(info: ComparisonInfo, place: int, named: dict[int, str]) -> dic
         "message_id": now.message_id,
         "job_id": now.job_id,
         # Not in its chat yet: shown all the same, with what it waits for.
-        "question": question if now.message_id is None else None,
+        "question": now.question if now.message_id is None else None,
         "problem": now.problem.model_dump() if now.problem else None,
         "figures": compare_words.figures(info, now),
         "measured": now.stats is not None,

@@ -109,7 +109,7 @@ class Round(Value):
 
     content: str
     again: bool = False
-    """The question before, answered once more."""
+    """Each column's last question, answered once more. `content` is that of the first of `parts`."""
     order: Order
     parts: tuple[Part, ...]
     """In the order in which they are asked."""
@@ -158,6 +158,18 @@ class Comparison(Value):
                     return place, part
         return None
 
+    def last_question(self, number: int) -> tuple[str, str | None]:
+        """What this column was asked last, and the id it has in the column's chat, if it got there."""
+        message_id: str | None = None
+        for asked in reversed(self.rounds):
+            for part in asked.parts:
+                if part.column != number:
+                    continue
+                message_id = message_id or part.user_message_id
+                if not asked.again:
+                    return asked.content, message_id
+        return "", message_id
+
     def with_part(self, place: int, part: Part) -> "Comparison":
         """The same with this part in that round, in place of the column's old one."""
         old = self.rounds[place]
@@ -177,6 +189,8 @@ class ColumnNow(Value):
     """Columns that are answered before it, in order."""
     round: int = 0
     """Which of the rounds it was asked in, from 0."""
+    question: str = ""
+    """What it was asked there; a round that asks again asks each column its own last question."""
     message_id: str | None = None
     job_id: str | None = None
     reason: str | None = None

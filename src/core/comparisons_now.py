@@ -27,6 +27,7 @@ async def column_now(
     now = now.model_copy(
         update={
             "round": place,
+            "question": comparison.last_question(number)[0],
             "message_id": part.message_id,
             "job_id": part.job_id,
             "made_room": part.made_room,

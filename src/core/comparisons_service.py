@@ -244,7 +244,7 @@ class ComparisonService:
         job.result = {"comparison_id": comparison.id}
         live = _Live(comparison.id, len(comparison.rounds), job, order, models)
         self._live[comparison.id] = live
-        last = comparison.rounds[-1].content if comparison.rounds else ""
+        last, _ = comparison.last_question(next(iter(models)))
         started = Round(
             content=last if content is None else content,
             again=content is None,

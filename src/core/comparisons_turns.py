@@ -32,10 +32,7 @@ def turn_of(comparison: Comparison, column: Column, content: str | None) -> Turn
     who = {"agent_id": column.agent_id, "model_id": column.model_id}
     if content is not None:
         return TurnDraft(content=content, **who)
-    found = comparison.last_part(column.number)
-    if found is None:
-        return TurnDraft(content=comparison.rounds[-1].content if comparison.rounds else "", **who)
-    place, part = found
-    if part.user_message_id is None:  # it never got that far
-        return TurnDraft(content=comparison.rounds[place].content, **who)
-    return TurnDraft(parent_id=part.user_message_id, **who)
+    question, message_id = comparison.last_question(column.number)
+    if message_id is None:  # it never got that far
+        return TurnDraft(content=question, **who)
+    return TurnDraft(parent_id=message_id, **who)

@@ -123,7 +123,7 @@ def test_answers_of_different_rounds_say_so() -> None:
 
 def test_a_waiting_column_says_for_whom_and_shows_its_question() -> None:
     info = told(None, None, None)
-    waits = {"state": "waiting", "message_id": None, "model": None}
+    waits = {"state": "waiting", "question": "Why?", "message_id": None, "model": None}
     info = info.model_copy(
         update={
             "job_id": "j",
