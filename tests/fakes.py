@@ -222,6 +222,9 @@ class FakeStore:
     async def finish_message(self, message: Message) -> None:
         self.messages[message.id] = message
 
+    async def being_written(self) -> list[Message]:
+        return []
+
     async def mark_interrupted(self, *, reason: str) -> int:
         return 0
 

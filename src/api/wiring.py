@@ -81,7 +81,6 @@ async def open_services(
     async with AsyncExitStack() as stack:
         stack.enter_context(claimed(settings.data_dir))
         store = await stack.enter_async_context(open_store(sqlite_url(settings.data_dir)))
-        await store.mark_interrupted(reason="server_stopped")
         jobs = JobService()
         configuration = Configuration(settings, sources)
         engine = _engine(settings, jobs)
@@ -142,6 +141,7 @@ async def open_services(
         await runs.open()
         tools.on_lapse = runs.allowed.forget_server
         turns.runner = runs
+        await turns.open()
         keeping = Keeping(store, runs, settings.runs.keep_days)
         for task in (watch.run(), monitor.run(), recorder.run(), keeping.run()):
             await stack.enter_async_context(_background(task))

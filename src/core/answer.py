@@ -214,6 +214,31 @@ class Answer:
         return round(float(rate), 2) if rate is not None else None
 
 
+def ended_with(message: Message, run: RunInfo) -> Message:
+    """An answer that nobody finished, as its run ended: with its text, its cost and its reason."""
+    usage, truth = run.usage, message.model
+    if truth is not None:
+        told = {"instance_id": run.instance_id, "got_context": run.context_length}
+        truth = truth.model_copy(update={**told, "asked": run.model_id})
+    stats = TurnStats(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens or None,
+        tool_calls=usage.tool_calls,
+        total_seconds=usage.seconds,
+    )
+    return message.model_copy(
+        update={
+            "content": run.output,
+            "reasoning": run.steps[-1].reasoning if run.steps else "",
+            "status": run.state,
+            "reason": run.reason or "stop",
+            "problem": run.error,
+            "model": truth,
+            "stats": stats,
+        }
+    )
+
+
 def _joined(pieces: list[str]) -> str:
     """The pieces as one text; folded in place, so that repeated reading stays cheap."""
     if len(pieces) > 1:

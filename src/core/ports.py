@@ -326,6 +326,10 @@ class ChatStore(Protocol):
         """Write all fields of a message that was being written, and index it for search."""
         ...
 
+    async def being_written(self) -> list[Message]:
+        """Every message that is `writing`, without `siblings`."""
+        ...
+
     async def mark_interrupted(self, *, reason: str) -> int:
         """Turn every message still `writing` into `interrupted`; how many. For the start."""
         ...

@@ -252,8 +252,7 @@ class RunRecord:
             for call in step.calls.values():
                 if call.state in OPEN:
                     step.calls[call.id] = call.model_copy(update={"state": "stopped"})
-        if not output and state != "failed":
-            output = self.last_words
+        output = output or self.last_words
         self.change(state=state, reason=reason, error=problem, output=output, ended_at=time.time())
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.agents import Agent
-from core.answer import Answer
+from core.answer import Answer, ended_with
 from core.chain import Chain
 from core.chats import Chat, Message, ModelTruth, Problem
 from core.errors import (
@@ -28,6 +28,7 @@ from core.recorder import FlightRecorder, Recording
 from core.revisions import Revisions
 from core.router import Router
 from core.runs import RunDraft, RunInfo
+from core.runs_errors import RunNotFound
 from core.stopping import StopProofs
 from core.turn_plan import (
     TurnDraft,
@@ -55,6 +56,10 @@ class StartedTurn:
 
 class ToolRunner(Protocol):
     """Works on a task with an agent's tools, as a part of a job."""
+
+    async def read(self, run_id: str) -> RunInfo:
+        """What is kept of it. Raises RunNotFound."""
+        ...
 
     async def within(
         self, job: Job, draft: RunDraft, *, agent: Agent, on_end: Callable[[RunInfo], None]
@@ -88,6 +93,26 @@ class TurnService:
         self.runner: ToolRunner | None = None
         """Carries out the turns of agents with tools. Set once there is one."""
         self._proofs = StopProofs(store, library, revisions)
+
+    async def open(self) -> None:
+        """End what a crash left being written, with the text so far. Raises StorageError.
+
+        An answer with tools is written down as its run is, and once more when it has ended. Wherever
+        in between the process was killed, what is kept of the run counts: so it comes before us.
+        """
+        for message in await self._store.being_written():
+            if (run := await self._kept_run(message)) is not None:
+                await self._store.finish_message(ended_with(message, run))
+        await self._store.mark_interrupted(reason="server_stopped")
+
+    async def _kept_run(self, message: Message) -> RunInfo | None:
+        if self.runner is None or message.job_id is None:
+            return None
+        try:
+            run = await self.runner.read(message.job_id)
+        except RunNotFound:
+            return None
+        return run if run.state != "running" else None
 
     async def aclose(self) -> None:
         """Give up looking whether stopped answers came to rest. The jobs have ended by now."""
@@ -202,7 +227,7 @@ class TurnService:
             self._learn(answer)
             # Begins behind the job's end, which the person who stopped waits for.
             self._proofs.begin(answer.message, answer.model)
-            job.result = {"message": answer.message.model_dump(mode="json")}
+            job.result |= {"message": answer.message.model_dump(mode="json")}
 
     async def _run(self, runner: ToolRunner, job: Job, plan: TurnPlan, answer: Answer) -> None:
         """The agent has tools: the answer is what comes of its work with them."""

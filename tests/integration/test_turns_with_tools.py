@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,8 @@ async def test_a_question_to_an_agent_with_tools_is_a_run_with_the_id_of_its_job
         studio.plays(Say("I look.", calls=[ECHO]), Say("Ten o'clock."))
         chat = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
         receipt = await desk.ask(chat, "What time is it?")
-        events = [event["type"] for event in await desk.events(receipt["job_id"])]
+        *events, end = await desk.events(receipt["job_id"])
+        types = {event["type"] for event in events}
         message = await desk.last_message(chat)
         run = (await desk.get(f"/api/v1/runs/{receipt['job_id']}")).json()
 
@@ -55,11 +57,14 @@ async def test_a_question_to_an_agent_with_tools_is_a_run_with_the_id_of_its_job
         assert message["stats"]["tool_calls"] == 1
         assert message["model"]["asked"] == "lmstudio:qwen/qwen3-4b"
         assert message["model"]["got_context"] == 8192
-        assert {"tool_call.start", "tool_call.arguments", "tool_call.success"} <= set(events)
+        assert {"tool_call.start", "tool_call.arguments", "tool_call.success"} <= types
         (call,) = run["steps"][0]["calls"]
         assert (call["server"], call["tool"], call["state"]) == ("words", "echo", "success")
         assert call["preview"] == "It is ten o'clock."
         assert (run["state"], run["output"]) == ("done", "Ten o'clock.")
+        assert end["result"]["message"]["id"] == message["id"]
+        for promised in ("output", "steps", "usage"):
+            assert end["result"][promised] == run[promised]
         flight = (await desk.get(f"/api/v1/messages/{message['id']}/flight")).json()
         assert "tools" in {phase["phase"] for phase in flight["phases"]}
 
@@ -116,6 +121,56 @@ async def test_stop_ends_the_run_with_what_it_wrote(tmp_path: Path) -> None:
         await until(lambda: studio.open == 0)
         run = (await desk.get(f"/api/v1/runs/{receipt['job_id']}")).json()
         assert run["state"] == "stopped"
+
+
+@pytest.mark.parametrize("agent", ["clerk", "general"])
+async def test_an_answer_that_breaks_off_keeps_its_text_with_tools_as_without(
+    tmp_path: Path, agent: str
+) -> None:
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("The first half of it", drop=True))
+        chat = await desk.chat(agent_id=agent, model_id="qwen/qwen3-4b")
+        await desk.events((await desk.ask(chat))["job_id"])
+        message = await desk.last_message(chat)
+
+    assert (message["status"], message["content"]) == ("failed", "The first half of it")
+    assert message["problem"]["code"] == message["reason"]
+
+
+async def test_what_was_written_with_tools_is_in_the_chat_wherever_the_process_was_killed(
+    tmp_path: Path,
+) -> None:
+    """One answer is half written; of another the run has ended, and its message has not yet."""
+    left = tmp_path / "left"
+    left.mkdir()
+    async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.plays(Say("I look.", calls=[ECHO]), Say("Ten o'clock."))
+        whole = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
+        await desk.events((await desk.ask(whole))["job_id"])
+        studio.plays(Say("I look.", calls=[ECHO]), Say("HALFWAY", hold=asyncio.Event()))
+        half = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
+        halves = (await desk.ask(half))["job_id"]
+        with closing(sqlite3.connect(tmp_path / "data" / "lmdesk.db")) as database:
+            kept = "SELECT 1 FROM runs WHERE id = ? AND record LIKE '%HALFWAY%'"
+            await until(lambda: database.execute(kept, (halves,)).fetchone() is not None)
+            with closing(sqlite3.connect(left / "lmdesk.db")) as copy:
+                database.backup(copy)
+                unfinished = "content = '', status = 'writing', reason = NULL, stats = NULL"
+                copy.execute(
+                    f"UPDATE messages SET {unfinished} WHERE chat_id = ? AND job_id > ''", (whole,)
+                )
+                copy.commit()
+        await desk.post(f"/api/v1/jobs/{halves}/stop")
+
+    async with run_desk(left) as again:
+        first, second = [await again.last_message(chat) for chat in (whole, half)]
+        run = (await again.get(f"/api/v1/runs/{halves}")).json()
+
+    assert (first["status"], first["reason"], first["content"]) == ("done", "stop", "Ten o'clock.")
+    assert (second["status"], second["reason"]) == ("interrupted", "server_stopped")
+    assert second["content"] == run["output"] == "HALFWAY"
+    assert [each["stats"]["tool_calls"] for each in (first, second)] == [1, 1]
+    assert second["model"]["got_context"] == 8192
 
 
 async def test_a_server_nobody_trusts_is_said_in_the_chat(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def chat_columns(chat: Chat) -> dict[str, Any]:
     return chat.model_dump(mode="json", exclude={"running_job_id", "snippet", "score"})
 
 
-def message_from(row: RowMapping, siblings: Sequence[str]) -> Message:
+def message_from(row: RowMapping, siblings: Sequence[str] = ()) -> Message:
     """A message from a row with all its columns."""
     return Message.model_validate(
         {name: row[name] for name in _MESSAGE_COLUMNS} | {"siblings": siblings}

@@ -26,6 +26,7 @@ from infrastructure.storage.rows import (
     chat_columns,
     chat_from,
     message_columns,
+    message_from,
     storable,
     title_from,
 )
@@ -252,6 +253,12 @@ class SqlChatStore:
         async with self._writing() as connection:
             if not _changed(await connection.execute(finishing)):
                 raise tree.no_message(message.id)
+
+    async def being_written(self) -> list[Message]:
+        """Every message that is `writing`, without `siblings`."""
+        async with self._reading() as connection:
+            rows = (await connection.execute(select(messages).where(IS_WRITING))).mappings()
+            return [message_from(row) for row in rows]
 
     async def mark_interrupted(self, *, reason: str) -> int:
         """Turn every message still `writing` into `interrupted`; how many. For the start."""
