@@ -122,6 +122,8 @@ class Configured(NamedTuple):
     problems: tuple[FileProblem, ...] = ()
     files: tuple[str, ...] = ()
     """Those that were read, the strongest first."""
+    whole: bool = True
+    """No server is missing because its file, or its entry, could not be read at all."""
 
 
 class ToolChoice(Value):
@@ -207,8 +209,11 @@ class ServerFiles(Protocol):
         """All of them, merged. Never raises for what is wrong in them."""
         ...
 
-    async def put(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Write this entry into our own file. Raises BadParameter, StorageError."""
+    async def put(self, name: str, entry: Mapping[str, Any], *, new: bool = False) -> None:
+        """Write this entry into our own file, with `new` only where it has none of that name.
+
+        Raises BadParameter, StorageError.
+        """
         ...
 
     async def remove(self, name: str) -> bool:

@@ -332,13 +332,13 @@ class ToolServers:
 
     # -- our own file ----------------------------------------------------------------------------
 
-    async def put(self, name: str, entry: Mapping[str, Any]) -> ToolServer:
-        """Write it into our own file, new or instead of ours; it still needs somebody's yes."""
+    async def put(self, name: str, entry: Mapping[str, Any], *, new: bool = False) -> ToolServer:
+        """Write it into our own file, instead of ours unless it is `new`; it needs somebody's yes."""
         if not NAME.fullmatch(name):
             raise BadParameter(
                 "A tool server's name has letters, digits, - and _, and at most 64 of them."
             )
-        await self._shelf.put(name, entry)
+        await self._shelf.put(name, entry, new=new)
         return await self.server(name)
 
     async def remove(self, name: str) -> None:

@@ -68,7 +68,9 @@ class ToolShelf:
         async with self._reading:
             self._configured = await self._files.read()
             try:
-                self._choices = await self._store.load()
+                # Not what was there before somebody's choice that is just being written.
+                async with self._writing:
+                    self._choices = await self._store.load()
                 self._broken = None
             except StorageError as error:
                 # Nobody's yes can be read, so nothing is trusted.
@@ -100,7 +102,7 @@ class ToolShelf:
         try:
             self._keys, self._broken_keys = await self._signing.known(), None
             # A file that cannot be read today may name the server again tomorrow.
-            if not self._configured.problems:
+            if self._configured.whole:
                 for name in {name for name, _ in self._keys} - set(self._lives):
                     await self._signing.forget(name)
         except StorageError as error:
@@ -140,9 +142,9 @@ class ToolShelf:
             await self._store.save(kept)
             self._choices, life.choices = kept, choices
 
-    async def put(self, name: str, entry: Mapping[str, Any]) -> None:
+    async def put(self, name: str, entry: Mapping[str, Any], *, new: bool) -> None:
         """Write this entry into our own file. Raises BadParameter, StorageError."""
-        await self._files.put(name, entry)
+        await self._files.put(name, entry, new=new)
 
     async def remove(self, name: str) -> bool:
         """Take it out of our own file; whether it was there. Raises StorageError."""

@@ -1,6 +1,8 @@
 """The files that name tool servers: every program's way of writing, merged, and what is wrong said."""
 
+import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +303,81 @@ async def test_half_a_character_spoils_only_its_own_server(tmp_path: Path) -> No
     assert all("half a character" in each.message for each in found.problems)
     await book.put("d", {"command": "x"})
     assert [each.name for each in (await book.read()).entries] == ["c", "d"]
+
+
+async def test_all_that_is_written_at_once_is_in_the_file(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    book = files(own)
+    names = [f"s{number}" for number in range(20)]
+    await asyncio.gather(*(book.put(name, {"command": name}) for name in names))
+    assert sorted(each.name for each in (await book.read()).entries) == sorted(names)
+
+    gone = await asyncio.gather(*(book.remove(name) for name in names[:15]))
+    assert all(gone)
+    assert set(json.loads(own.read_text())["mcpServers"]) == set(names[15:])
+
+
+async def test_what_another_program_writes_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "mcp.json"
+    own.write_text('{"mcpServers": {}}')
+    theirs = ['{"mcpServers": {"theirs": {"command": "x"}}}']
+    synced = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced(handle)
+        if theirs:
+            own.write_text(theirs.pop())
+
+    monkeypatch.setattr("infrastructure.tools.files.os.fsync", fsync)
+    await files(own).put("ours", {"command": "y"})
+    assert set(json.loads(own.read_text())["mcpServers"]) == {"theirs", "ours"}
+    assert os.listdir(tmp_path) == ["mcp.json"]  # noqa: PTH208 - nothing half written is left
+
+
+async def test_a_server_is_changed_and_removed_by_the_name_it_has_here(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    own.write_text(json.dumps({"mcpServers": {"My Server": {"command": "x", "mark": 1}}}))
+    book = files(own)
+    with pytest.raises(BadParameter, match="There is a tool server My-Server already"):
+        await book.put("My-Server", {"command": "z"}, new=True)
+    await book.put("My-Server", {"command": "y"})
+    assert json.loads(own.read_text()) == {"mcpServers": {"My Server": {"mark": 1, "command": "y"}}}
+    assert await book.remove("My-Server")
+    assert json.loads(own.read_text()) == {"mcpServers": {}}
+
+
+async def test_what_becomes_of_an_entry_is_looked_at_before_it_is_written(tmp_path: Path) -> None:
+    own = tmp_path / "mcp.json"
+    raw = {"transport": "stdio", "command": "x", "timeout": 5}
+    own.write_text(json.dumps({"mcpServers": {"a": raw, "b": {**raw, "oauth": {"clientId": 3}}}}))
+    book = files(own)
+    await book.put("a", {"url": "https://a.example/"})
+    with pytest.raises(BadParameter, match="clientId"):
+        await book.put("b", {"url": "https://b.example/"})
+
+    found = {each.name: each for each in (await book.read()).entries}
+    assert (found["a"].problem, found["a"].url) == ("", "https://a.example/")
+    assert (found["b"].problem, found["b"].command) == ("", "x")
+    assert json.loads(own.read_text())["mcpServers"]["a"]["timeout"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ('{"mcpServers": {"a": {"command": 3}, "b c": {"command": "x"}, "b-c": {}}}', True),
+        ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', False),
+        ('{"mcpServers": {"a": {"command": "\\ud83d"}}}', False),
+        ('{"mcpServers": ', False),
+    ],
+)
+async def test_it_is_known_whether_a_server_may_be_missing(
+    tmp_path: Path, text: str, whole: bool
+) -> None:
+    own = tmp_path / "mcp.json"
+    own.write_text(text)
+    found = await files(own).read()
+
+    assert found.problems
+    assert found.whole is whole

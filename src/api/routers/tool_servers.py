@@ -81,10 +81,7 @@ async def list_servers(desk: Desk) -> ToolServerList:
 @router.post("/", include_in_schema=False, status_code=201)
 async def add_server(body: NewServer, desk: Desk) -> ToolServer:
     """Write it into LM Desk's own mcp.json. It is not reached before somebody trusts it."""
-    listed = await desk.tools.list()
-    if any(server.name == body.name and server.ours for server in listed.servers):
-        raise BadParameter(f"There is a tool server {body.name} already.", hint="Change that one.")
-    return await _put(desk, body.name, body)
+    return await _put(desk, body.name, body, new=True)
 
 
 @router.post("/refresh")
@@ -165,7 +162,7 @@ async def choose_tool(name: str, tool: str, body: ToolChoice, desk: Desk) -> Too
     return await desk.tools.choose_tool(name, tool, body)
 
 
-async def _put(desk: Desk, name: str, body: ServerBody) -> ToolServer:
+async def _put(desk: Desk, name: str, body: ServerBody, *, new: bool = False) -> ToolServer:
     if (body.url is None) == (body.command is None):
         raise BadParameter("A tool server has either a url or a command.")
     if body.command is not None and not desk.configuration.settings.allow_tool_commands:
@@ -175,4 +172,4 @@ async def _put(desk: Desk, name: str, body: ServerBody) -> ToolServer:
             hint="Write it into mcp.json by hand, or set allow_tool_commands and start again.",
         )
     entry: dict[str, Any] = body.model_dump(exclude_defaults=True, exclude={"name"})
-    return await desk.tools.put(name, entry)
+    return await desk.tools.put(name, entry, new=new)

@@ -5,7 +5,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,12 @@ from infrastructure.tools.programs import with_program
 MAX_BYTES = 64 * 1024 * 1024
 _SECTIONS = ("mcpServers", "servers")
 # Keys that say what a server is; others survive when an entry of ours is replaced.
-_OWN_KEYS = frozenset({"type", "command", "args", "env", "cwd", "url", "headers", "allow_private"})
+_OWN_KEYS = frozenset(
+    {"type", "transport", "command", "args", "env", "cwd", "url", "serverUrl", "headers"}
+    | {"allow_private"}
+)
+# So often our file is taken up anew because another program wrote it in between.
+_TRIES = 5
 _Signature = tuple[tuple[str, int, int, int] | None, ...]
 
 
@@ -59,26 +65,36 @@ class ConfigFiles:
         self._signature: _Signature | None = None
         self._configured = Configured()
         self._env_files: tuple[Path, ...] = ()
+        # Of threads: a caller that is cancelled leaves its thread behind, still writing.
+        self._turn = threading.Lock()
 
     async def read(self) -> Configured:
         """All of them, merged; read anew where one changed."""
         return await asyncio.to_thread(self._read)
 
-    async def put(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Write this entry into our own file. Raises BadParameter, StorageError."""
-        await asyncio.to_thread(self._put, name, entry)
+    async def put(self, name: str, entry: Mapping[str, Any], *, new: bool = False) -> None:
+        """Write this entry into our own file, with `new` only where it has none of that name.
+
+        Raises BadParameter, StorageError.
+        """
+        await asyncio.to_thread(self._change, name, entry, new=new)
 
     async def remove(self, name: str) -> bool:
         """Take it out of our own file; whether it was there. Raises StorageError."""
-        return await asyncio.to_thread(self._put, name, None)
+        return await asyncio.to_thread(self._change, name, None)
 
     def _read(self) -> Configured:
+        with self._turn:
+            return self._read_now()
+
+    def _read_now(self) -> Configured:
         files = (self._own, *self._others)
-        signature = tuple(_sign(path) for path in (*files, *self._env_files))
+        watched = self._env_files
+        # Before they are read: what changes meanwhile is read again the next time.
+        signature = tuple(_sign(path) for path in (*files, *watched))
         if signature != self._signature:
             self._configured = self._merged(files)
-            # The list of env files may be another one now.
-            self._signature = tuple(_sign(path) for path in (*files, *self._env_files))
+            self._signature = signature if self._env_files == watched else None
         # What a name on the PATH is may change while no file of ours does.
         entries = [with_program(entry, self._environment) for entry in self._configured.entries]
         return self._configured._replace(entries=tuple(entries))
@@ -88,14 +104,16 @@ class ConfigFiles:
         problems: list[FileProblem] = []
         env_files: list[Path] = []
         read = [str(self._own)]
+        whole = True
         for path in files:
             if not path.exists():
                 continue
             if path != self._own:
                 read.append(str(path))
             try:
-                found = list(_whole(path, _servers(_load(path)), problems))
+                named = list(_servers(_load(path)))
             except _Unusable as error:
+                whole = False
                 message, line, key = error.problem
                 problems.append(
                     FileProblem(
@@ -107,11 +125,13 @@ class ConfigFiles:
                     )
                 )
                 continue
-            named = (env_file_of(each.raw, path, self._environment) for each in found)
-            env_files += (each for each in named if each is not None)
+            found = list(_whole(path, named, problems))
+            whole = whole and len(found) == len(named)
+            beside = (env_file_of(each.raw, path, self._environment) for each in found)
+            env_files += (each for each in beside if each is not None)
             self._take(path, found, entries, problems)
         self._env_files = tuple(env_files)
-        return Configured(tuple(entries.values()), tuple(problems), tuple(read))
+        return Configured(tuple(entries.values()), tuple(problems), tuple(read), whole)
 
     def _take(
         self,
@@ -149,39 +169,70 @@ class ConfigFiles:
                 where = f"{key}.{error.key}" if error.key else key
                 problems.append(FileProblem(file=str(path), key=where, message=error.message))
 
-    def _put(self, name: str, entry: Mapping[str, Any] | None) -> bool:
-        if entry is not None:
-            new, bad = read_entry(name, dict(entry), self._own, self._environment)
-            if bad is None and is_itself(new, self._addresses):
-                raise BadParameter(
-                    f"The tool server {name} cannot be used: {ITSELF}",
-                    hint="Other programs reach LM Desk there; agents have its models already.",
-                )
-            if bad is not None:
-                where = f"{bad.key}: " if bad.key else ""
-                raise BadParameter(f"The tool server {name} cannot be used: {where}{bad.message}")
+    def _change(self, name: str, entry: Mapping[str, Any] | None, *, new: bool = False) -> bool:
+        with self._turn:
+            # Times are coarse: what we write is read anew, whatever they say.
+            self._signature = None
+            for _ in range(_TRIES):
+                before = _sign(self._own)
+                whole = self._own_file()
+                if not self._changed(whole, name, entry, new=new):
+                    return False
+                if write_json(self._own, whole, if_still=lambda: _sign(self._own) == before):  # noqa: B023
+                    return True
+        raise StorageError(
+            f"{self._own} is being written by another program.", hint="Try again in a moment."
+        )
+
+    def _own_file(self) -> dict[str, Any]:
         try:
-            whole = _load(self._own, strictly=True) if self._own.exists() else {"mcpServers": {}}
+            return _load(self._own, strictly=True) if self._own.exists() else {"mcpServers": {}}
         except _Unusable as error:
-            message, line, _ = error.problem
-            where = f" (line {line})" if line else ""
-            raise StorageError(
-                f"{self._own} cannot be changed: {message}{where}",
-                hint="Correct it by hand first.",
-            ) from error
-        section = _section(whole)
+            raise self._unchangeable(error) from error
+
+    def _unchangeable(self, error: _Unusable) -> StorageError:
+        message, line, _ = error.problem
+        where = f" (line {line})" if line else ""
+        return StorageError(
+            f"{self._own} cannot be changed: {message}{where}", hint="Correct it by hand first."
+        )
+
+    def _changed(
+        self, whole: dict[str, Any], name: str, entry: Mapping[str, Any] | None, *, new: bool
+    ) -> bool:
+        """Put the entry into what the file says, or take it out; whether there was anything to do."""
+        try:
+            section = _section(whole)
+        except _Unusable as error:
+            raise self._unchangeable(error) from error
         if section is None:
             whole["mcpServers"] = section = {}
-        if entry is None and name not in section:
-            return False
+        # A person knows it by the name it has here; the file may spell it otherwise.
+        same = (key for key in section if clean_name(key) == name and clean(key) == key)
+        key = next(same, None)
         if entry is None:
-            del section[name]
-        else:
-            old = section.get(name)
-            kept = old.items() if isinstance(old, dict) else ()
-            section[name] = {**{k: v for k, v in kept if k not in _OWN_KEYS}, **entry}
-        write_json(self._own, whole)
+            if key is not None:
+                del section[key]
+            return key is not None
+        if new and key is not None:
+            raise BadParameter(f"There is a tool server {name} already.", hint="Change that one.")
+        old = section.get(key) if key is not None else None
+        kept = old.items() if isinstance(old, dict) else ()
+        merged = {**{k: v for k, v in kept if k not in _OWN_KEYS}, **entry}
+        self._require(name, merged)
+        section[name if key is None else key] = merged
         return True
+
+    def _require(self, name: str, raw: dict[str, Any]) -> None:
+        new, bad = read_entry(name, raw, self._own, self._environment)
+        if bad is None and is_itself(new, self._addresses):
+            raise BadParameter(
+                f"The tool server {name} cannot be used: {ITSELF}",
+                hint="Other programs reach LM Desk there; agents have its models already.",
+            )
+        if bad is not None:
+            where = f"{bad.key}: " if bad.key else ""
+            raise BadParameter(f"The tool server {name} cannot be used: {where}{bad.message}")
 
 
 def _whole(path: Path, servers: Iterable[_Found], problems: list[FileProblem]) -> Iterator[_Found]:
@@ -205,8 +256,11 @@ def clean_name(raw: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", raw).strip("-_")[:64] or "server"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all, for nobody else's eyes. Raises StorageError."""
+def write_json(path: Path, value: Any, *, if_still: Callable[[], bool] = lambda: True) -> bool:
+    """Whole or not at all, for nobody else's eyes; whether `if_still` let it. Raises StorageError.
+
+    It is asked at the last moment.
+    """
     # Halves of characters stand only as escapes in a file.
     text = json.dumps(value, indent=2, ensure_ascii=clean(value) != value) + "\n"
     try:
@@ -217,6 +271,8 @@ def write_json(path: Path, value: Any) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            if not if_still():
+                return False
             Path(written).replace(path)
         finally:
             Path(written).unlink(missing_ok=True)
@@ -224,6 +280,7 @@ def write_json(path: Path, value: Any) -> None:
         raise StorageError(
             f"{path} cannot be written: {error.strerror}.", hint="Look at its folder and the disk."
         ) from error
+    return True
 
 
 def _sign(path: Path) -> tuple[str, int, int, int] | None:
