@@ -1,6 +1,6 @@
 """What runs need of the outside world, and what they offer to the loop."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -155,9 +155,9 @@ class RunStore(Protocol):
         """The run, no longer deleted. Raises RunNotFound once it is gone for good."""
         ...
 
-    async def purge_runs(self, *, before: float | None, spared: Collection[str]) -> int:
-        """Remove for good, with all that belongs to them, runs that are deleted (but those that are
-        `spared`), whose chat is gone, or that began before this Unix time outside of chats; how many.
+    async def purge_runs(self, *, before: float | None, deleted_before: float) -> int:
+        """Remove for good, with all that belongs to them, runs that were deleted before this Unix
+        time, whose chat is gone, or that began before that one outside of chats; how many.
         """
         ...
 

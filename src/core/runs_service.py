@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 MAX_RUNNING = 32
 # What is lost at most when the process is killed.
 KEEP_SECONDS = 0.5
-# So long a deleted run can be brought back for certain.
+# So long a deleted run can be brought back for certain, also after a restart.
 UNDO_SECONDS = 3600.0
 # Reasons for which the library ends a job that holds a lease: the model is not what it was.
 MODEL_GONE = {
@@ -91,8 +91,6 @@ class RunService:
         self._call_seconds = call_seconds
         self._planner = RunPlanner(chats, library, router, agents, toolbox)
         self._live: dict[str, _Live] = {}
-        self._deleted: dict[str, float] = {}
-        """When each was deleted, by our own clock."""
         self.allowed = Allowed(store)
         """What people let run for good."""
 
@@ -200,19 +198,17 @@ class RunService:
         """Stop it and hide it; `restore` brings it back. Raises RunNotFound."""
         await self.stop(run_id)
         await self._store.delete_run(run_id)
-        self._deleted[run_id] = time.monotonic()
 
     async def restore(self, run_id: str) -> RunInfo:
         """Undo a delete. Raises RunNotFound once it is gone for good."""
         return await self._store.restore_run(run_id)
 
     async def purge(self, *, keep_seconds: float | None) -> int:
-        """Remove for good what is deleted, what belongs to no chat any more, and what is older than
-        this outside of chats; how many. Raises StorageError."""
-        now = time.monotonic()
-        self._deleted = {k: at for k, at in self._deleted.items() if at > now - UNDO_SECONDS}
-        before = None if keep_seconds is None else time.time() - keep_seconds
-        return await self._store.purge_runs(before=before, spared=self._deleted)
+        """Remove for good what nobody can bring back any more, what belongs to no chat any more, and
+        what is older than this outside of chats; how many. Raises StorageError."""
+        now = time.time()
+        before = None if keep_seconds is None else now - keep_seconds
+        return await self._store.purge_runs(before=before, deleted_before=now - UNDO_SECONDS)
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, func, select, update
 
 from core.errors import StorageError
 from core.keeping import DAY_SECONDS, Keeping
 from core.runs import RunInfo
 from core.runs_errors import RunNotFound
+from infrastructure.storage import sqlite_url
+from infrastructure.storage.opening import MIGRATIONS
 from infrastructure.storage.schema import chats, run_events, run_results, runs
 from tests.agent_upstream import Call, Say
 from tests.desk import run_desk
@@ -29,6 +33,13 @@ async def made(bench: RunBench, *, days: float = 0, **draft: Any) -> RunInfo:
     async with bench.store.runs._writer.begin() as connection:
         await connection.execute(update(runs).where(runs.c.id == info.id).values(created_at=began))
     return info
+
+
+async def age(bench: RunBench, info: RunInfo, *, minutes: float) -> None:
+    """As if the run had been deleted so long ago."""
+    at = time.time() - minutes * 60
+    async with bench.store.runs._writer.begin() as connection:
+        await connection.execute(update(runs).where(runs.c.id == info.id).values(deleted_at=at))
 
 
 async def left(bench: RunBench) -> tuple[int, int, int]:
@@ -126,11 +137,41 @@ async def test_a_deleted_run_can_be_brought_back_until_it_is_thrown_away(tmp_pat
         assert (await bench.runs.restore(info.id)).state == "done"  # nothing to undo
         await bench.runs.delete(info.id)
 
-    async with run_bench(tmp_path) as again:  # after a restart nobody has an undo any more
-        await Keeping(again.store, again.runs, 90).look()
+        await age(bench, info, minutes=59)
+        await keeping.look()
+        assert (await left(bench))[0] == 1
+        await age(bench, info, minutes=61)
+        await keeping.look()
         with pytest.raises(RunNotFound):
-            await again.runs.restore(info.id)
-        assert await left(again) == (0, 0, 0)
+            await bench.runs.restore(info.id)
+        assert await left(bench) == (0, 0, 0)
+
+
+async def test_a_restart_takes_no_undo_away_also_the_one_into_this_version(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        info = await made(bench)
+        await bench.runs.delete(info.id)
+    async with run_bench(tmp_path) as bench:
+        await Keeping(bench.store, bench.runs, 90).look()
+        assert await bench.runs.restore(info.id) == info
+        await bench.runs.delete(info.id)
+
+    engine = create_engine(sqlite_url(tmp_path).replace("+aiosqlite", ""))
+    with engine.begin() as connection:  # where nobody wrote down when it was deleted
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0011")
+    engine.dispose()
+    async with run_bench(tmp_path) as bench:
+        await Keeping(bench.store, bench.runs, 90).look()
+        assert await bench.runs.restore(info.id) == info
+
+        await bench.runs.delete(info.id)
+        await age(bench, info, minutes=61)
+    async with run_bench(tmp_path) as bench:
+        await Keeping(bench.store, bench.runs, 90).look()
+        assert await left(bench) == (0, 0, 0)
 
 
 async def test_it_looks_at_the_start_every_day_and_when_the_rule_changes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -111,22 +111,25 @@ class SqlRuns:
 
     async def delete_run(self, run_id: str) -> None:
         """Hide it; `restore_run` brings it back. Raises RunNotFound or StorageError."""
-        if not await self._write(update(runs).where(_there(run_id)).values(state=DELETED)):
+        gone = {"state": DELETED, "deleted_at": time.time()}
+        if not await self._write(update(runs).where(_there(run_id)).values(gone)):
             raise _no_run(run_id)
 
     async def restore_run(self, run_id: str) -> RunInfo:
         """The run, no longer deleted. Raises RunNotFound once it is gone for good, or StorageError."""
         state = func.json_extract(runs.c.record, "$.state")
         await self._write(
-            update(runs).where(runs.c.id == run_id, runs.c.state == DELETED).values(state=state)
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.state == DELETED)
+            .values(state=state, deleted_at=None)
         )
         return await self.run(run_id)
 
-    async def purge_runs(self, *, before: float | None, spared: Collection[str]) -> int:
-        """Remove for good what is deleted, whose chat is gone, or, outside of chats, began before
-        this Unix time; how many. `spared` may still be brought back. Raises StorageError."""
+    async def purge_runs(self, *, before: float | None, deleted_before: float) -> int:
+        """Remove for good what was deleted before this Unix time, whose chat is gone, or, outside of
+        chats, began before that one; how many. Raises StorageError."""
         going = [
-            and_(runs.c.state == DELETED, runs.c.id.not_in(list(spared))),
+            and_(runs.c.state == DELETED, runs.c.deleted_at < deleted_before),
             and_(runs.c.chat_id.is_not(None), runs.c.chat_id.not_in(select(chats.c.id))),
         ]
         if before is not None:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0011"
+SCHEMA_VERSION: Final = "0012"
 """The newest migration. A database that says so needs nothing done to it."""
 
 metadata = MetaData()
@@ -150,6 +150,8 @@ runs = Table(
     # JSON of the whole run.
     Column("record", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    # Where the state says so.
+    Column("deleted_at", Float),
 )
 
 run_events = Table(
