@@ -269,12 +269,40 @@ async def test_a_server_that_takes_no_tools_fails_a_run_that_insists(tmp_path: P
         assert (await bench.run(tools="native")).reason == "tools_refused"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '```json\n{"tool": "look", "arguments": {}}\n```',
+        'Sure.\n{"tool": "look", "arguments": {}}',
+        '<tool_call>{"name": "look", "arguments": {}}</tool_call>',
+        '{"tool_calls": [{"name": "look", "arguments": {}}]}',
+    ],
+)
+async def test_a_server_that_does_not_know_the_shape_gets_its_calls_run_all_the_same(
+    tmp_path: Path, written: str
+) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(Say(list(written)), Say('```json\n{"answer": "It is 42."}\n```'))
+        job = await bench.start(tools="schema")
+
+        info = await bench.ended(job)
+
+        assert bench.tools.calls == [("box.look", {})]
+        assert info.output == "It is 42."
+        told = bench.reads(job, "message.delta")
+        assert told == ("Sure." if written.startswith("Sure") else "") + "It is 42."
+
+
 async def test_json_that_is_not_of_the_shape_is_the_answer(tmp_path: Path) -> None:
     async with run_bench(tmp_path) as bench:
         bench.tools.says("box.look", "42", read_only=True)
         bench.upstream.plays(Say("Just words."))
 
-        assert (await bench.run(tools="schema")).output == "Just words."
+        job = await bench.start(tools="schema")
+        info = await bench.ended(job)
+
+        assert info.output == bench.reads(job, "message.delta") == "Just words."
 
 
 async def test_a_small_window_gets_tools_on_demand(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infrastructure.loop.reader import CallReader, TextCall
-from infrastructure.loop.schema_mode import SchemaReply, as_schema_request
+from infrastructure.loop.schema_mode import as_schema_request
+from infrastructure.loop.schema_reply import SchemaReply
 from infrastructure.loop.tags import TextCalls
 
 TOOLS = {
@@ -69,7 +71,7 @@ def test_an_answer_in_json_is_the_same_text_in_any_pieces(
 ) -> None:
     said = json.dumps({"answer": text}, ensure_ascii=escaped)
 
-    assert read(SchemaReply(), said, cuts) == (text, [])
+    assert read(SchemaReply(TOOLS), said, cuts) == (text, [])
 
 
 @given(ARGUMENTS, CUTS)
@@ -78,10 +80,87 @@ def test_a_call_in_json_is_found_in_any_pieces(
 ) -> None:
     said = json.dumps({"tool": "look", "arguments": arguments})
 
-    answer, calls = read(SchemaReply(), said, cuts)
+    answer, calls = read(SchemaReply(TOOLS), said, cuts)
 
     assert answer == ""
     assert [(each.name, json.loads(each.arguments)) for each in calls] == [("look", arguments)]
+
+
+STEP = '{"tool": "look", "arguments": {"n": 1}}'
+NAMED = '{"name": "look", "arguments": {"n": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (f"```json\n{STEP}\n```", ""),
+        (f"```\n{STEP}\n```\nI wait for what it says.", ""),
+        (f"{STEP}\nResult of look: 9\n" + '{"answer": "9"}', ""),
+        (f"Sure.\n{STEP}", "Sure."),
+        (f"Sure {{}}: let me look.\n\n```json\n{STEP}\n```\n", "Sure {}: let me look."),
+        ('{"thought": "Hm.", "tool": "look", "arguments": {"n": 1}}', ""),
+        ('{"tool": "look", "arguments": "{\\"n\\": 1}"}', ""),
+        (NAMED, ""),
+        (f"<tool_call>\n{NAMED}\n</tool_call>", ""),
+        (f"Let me see. <tool_call>{STEP}", "Let me see."),
+        ("<function=look><parameter=n>1</parameter></function>", ""),
+        (f'{{"tool_calls": [{NAMED}]}}', ""),
+        ('{"tool_calls": [{"id": "a", "type": "function", "function": ' + NAMED + "}]}", ""),
+        (f"[{STEP}]", ""),
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_a_call_is_a_call_however_a_model_without_the_schema_wrote_it(
+    said: str, words: str, cut: int
+) -> None:
+    answer, calls = read(SchemaReply(TOOLS), said, [cut])
+
+    assert [(each.name, json.loads(each.arguments)) for each in calls] == [("look", {"n": 1})]
+    assert answer.strip() == words
+
+
+@pytest.mark.parametrize("said", ['{"tool": "look"}', '{"tool": "look", "arguments": null}'])
+def test_a_call_without_arguments_is_a_call(said: str) -> None:
+    assert read(SchemaReply(TOOLS), said, [9]) == ("", [TextCall("look", "{}")])
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ('```json\n{"answer": "It is `1`."}\n```', "It is `1`."),
+        ('Sure.\n{"answer": "It is 1."}', "Sure.\n\nIt is 1."),
+        ('{"answer": "It is 1."}\nAnything else?', "It is 1."),
+    ],
+)
+def test_an_answer_in_its_shape_is_told_without_it(said: str, answer: str) -> None:
+    assert read(SchemaReply(TOOLS), said, [4]) == (answer, [])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"You would write\n```json\n{STEP}\n```\nand get the number back.",
+        f"For example `{STEP}`.",
+        f'{{"steps": [{STEP}]}}',
+        f'{{"steps": [{STEP}',
+        '{"tool": "hammer", "price": 3}',
+        '[{"name": "Ada", "arguments": {}}]',
+        '{"name": "saw", "arguments": {}}',
+        'The tools:\n{"tool": "saw", "arguments": {}}',
+        '{"tool": 1}',
+        '{"answer": 1}',
+        "[" * 5000,
+        '{"a":' * 5000,
+    ],
+)
+def test_an_answer_that_holds_json_about_tools_stays_an_answer(said: str) -> None:
+    assert read(SchemaReply(TOOLS), said, [1000]) == (said, [])
+
+
+def test_a_step_with_a_tool_that_there_is_not_is_told_to_the_loop() -> None:
+    said = '{"tool": "saw", "arguments": {}}'
+
+    assert read(SchemaReply(TOOLS), said, [6]) == ("", [TextCall("saw", "{}")])
 
 
 def test_parameters_in_tags_get_the_type_that_the_tool_wants() -> None:
@@ -96,7 +175,7 @@ def test_parameters_in_tags_get_the_type_that_the_tool_wants() -> None:
 
 
 def test_an_answer_that_breaks_off_in_the_middle_is_kept() -> None:
-    assert read(SchemaReply(), '{"answer": "It is hal', [4]) == ("It is hal", [])
+    assert read(SchemaReply(TOOLS), '{"answer": "It is hal', [4]) == ("It is hal", [])
 
 
 def test_a_schema_that_holds_itself_ends() -> None:

@@ -1,68 +1,14 @@
 """For models without tool support: they write JSON of a given shape, which is a call or the answer."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infrastructure.loop.reader import TextCall
-
-_ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*"')
-# Characters and escapes that are whole. What is left behind them may go on: `\`, `\u` with fewer
-# than four digits, or the first half of a surrogate pair.
-_WHOLE = re.compile(
-    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F]))*",
-    re.DOTALL,
-)
-_END = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _DEEP = 12
 GO_ON = "If that is enough, answer with it now."
 CIRCLING = "Answer the task with it:"
 # A longer task is not said again.
 SHORT_TASK = 1000
-
-
-class SchemaReply:
-    """Lets the answer through as it is written, and keeps calls until they are complete."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._told = 0
-        """Of the answer, in raw characters."""
-        self._from: int | None = None
-        """Where the answer begins in the text."""
-
-    def feed(self, text: str) -> str:
-        """What is certainly answer by now."""
-        self._text += text
-        if self._from is None:
-            found = _ANSWER.match(self._text)
-            if found is None:
-                return ""
-            self._from = found.end()
-        end = _END.match(self._text, self._from)
-        raw = end[0] if end else ""
-        fresh = raw[self._told :]
-        closed = end is not None and self._text[end.end() : end.end() + 1] == '"'
-        if not closed and (whole := _WHOLE.match(fresh)) is not None:
-            fresh = whole[0]
-        self._told += len(fresh)
-        return _unescaped(fresh)
-
-    def end(self) -> tuple[str, list[TextCall]]:
-        """What was not JSON as asked is the answer as it stands."""
-        if self._from is not None:
-            return "", []
-        try:
-            value = json.JSONDecoder(strict=False).raw_decode(self._text.lstrip())[0]
-        except ValueError:
-            return self._text, []
-        if isinstance(value, dict) and isinstance(name := value.get("tool"), str):
-            return "", [TextCall(name, json.dumps(value.get("arguments") or {}))]
-        answer = value.get("answer") if isinstance(value, dict) else None
-        return (answer if isinstance(answer, str) else self._text), []
 
 
 def as_schema_request(body: dict[str, Any]) -> dict[str, Any]:
@@ -223,12 +169,3 @@ def _messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             told.append({"role": role, "content": content})
     return told
-
-
-def _unescaped(raw: str) -> str:
-    try:
-        text: str = json.loads(f'"{raw}"', strict=False)
-    except ValueError:
-        return raw
-    # Half of a pair, which no text may hold.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

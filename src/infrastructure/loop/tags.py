@@ -13,7 +13,7 @@ from typing import Any
 
 from infrastructure.loop.reader import TextCall
 
-_MARKS = (
+MARKS = (
     "<tool_call>",
     "<function_call>",
     "<function=",
@@ -63,7 +63,7 @@ class TextCalls:
             if not head or any(o.startswith(head[: len(o)]) for o in _OPENINGS):
                 return ""
             self._begun = True
-        places = [place for mark in _MARKS if (place := self._held.find(mark)) >= 0]
+        places = [place for mark in MARKS if (place := self._held.find(mark)) >= 0]
         self._marked = bool(places)
         cut = min(places) if places else len(self._held) - _half_mark(self._held)
         sure, self._held = self._held[:cut], self._held[cut:]
@@ -84,7 +84,7 @@ class TextCalls:
         fenced = _FENCE.match(held)
         text = fenced["inside"] if fenced else held.strip()
         if text.startswith(("{", "[")) and text.endswith(("}", "]")):
-            calls = list(_from_json(_loaded(text)))
+            calls = list(calls_in(_loaded(text)))
             if calls and all(call.name in self._tools for call in calls):
                 return "", calls
         return held, []
@@ -93,7 +93,7 @@ class TextCalls:
         if (function := _FUNCTION.search(inside)) is not None:
             return [self._function(function["name"], function["inside"])]
         text = inside.strip()
-        if calls := list(_from_json(_loaded(text))):
+        if calls := list(calls_in(_loaded(text))):
             return calls
         if (named := _NAMED_ARGS.match(text)) is not None and named["name"] in self._tools:
             return [TextCall(named["name"], _first_object(named["inside"]))]
@@ -128,12 +128,15 @@ class TextCalls:
         return held
 
 
-def _from_json(value: Any) -> Iterator[TextCall]:
+def calls_in(value: Any) -> Iterator[TextCall]:
     """The calls in a value that looks like one or several."""
     if isinstance(value, list):
         for each in value:
-            yield from _from_json(each)
+            yield from calls_in(each)
     if not isinstance(value, dict):
+        return
+    if isinstance(several := value.get("tool_calls"), list):
+        yield from calls_in(several)
         return
     inner = value.get("function")
     if isinstance(inner, dict):
@@ -152,7 +155,7 @@ def _loaded(text: str) -> Any:
         return None
     try:
         return json.JSONDecoder().raw_decode(text[start:])[0]
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text[start:].strip())
@@ -164,15 +167,15 @@ def _first_object(text: str) -> str:
     start = text.find("{")
     try:
         _, length = json.JSONDecoder().raw_decode(text[start:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[start:].strip()
     return text[start : start + length]
 
 
 def _half_mark(text: str) -> int:
     """How many characters at the end could be the beginning of a mark."""
-    longest = max(map(len, _MARKS)) - 1
+    longest = max(map(len, MARKS)) - 1
     for length in range(min(longest, len(text)), 0, -1):
-        if any(mark.startswith(text[-length:]) for mark in _MARKS):
+        if any(mark.startswith(text[-length:]) for mark in MARKS):
             return length
     return 0

@@ -18,7 +18,8 @@ from core.runs_ports import LoopHost, LoopSpec
 from infrastructure.loop.polish import Polish
 from infrastructure.loop.reader import CallReader, PlainReader
 from infrastructure.loop.request import prepared
-from infrastructure.loop.schema_mode import SchemaReply, as_answer_request
+from infrastructure.loop.schema_mode import as_answer_request
+from infrastructure.loop.schema_reply import SchemaReply
 from infrastructure.loop.tags import TextCalls
 from infrastructure.loop.upstream import broken_off, refusal
 
@@ -114,7 +115,7 @@ class RunTransport(httpx2.AsyncBaseTransport):
     def _reader(self, tools: Mapping[str, Any]) -> CallReader:
         if not tools:
             return PlainReader()
-        return SchemaReply() if self._spec.schema_mode else TextCalls(tools)
+        return SchemaReply(tools) if self._spec.schema_mode else TextCalls(tools)
 
 
 class _Answer(httpx2.AsyncByteStream):
@@ -126,6 +127,7 @@ class _Answer(httpx2.AsyncByteStream):
         self._host = host
         self._rest = b""
         self._over = False
+        self._told = False
         self.held = AsyncExitStack()
 
     async def open(self) -> None:
@@ -142,7 +144,9 @@ class _Answer(httpx2.AsyncByteStream):
                 if piece := self._polish.taken():
                     yield piece
                 await self._more()
-            yield self._polish.end()
+            if not self._told:  # the loop's client reads what is read once more, to drain it
+                self._told = True
+                yield self._polish.end()
         except DeskError as error:
             self._host.failed(error)
             raise
