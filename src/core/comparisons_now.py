@@ -21,8 +21,8 @@ async def column_now(
     column = comparison.column(number)
     now = ColumnNow(column=number, chat_id=column.chat_id, state="interrupted")
     found = comparison.last_part(number)
-    if found is None:
-        return now
+    if found is None:  # its first question is just being written down
+        return now.model_copy(update={"state": "waiting"}) if live else now
     place, part = found
     now = now.model_copy(
         update={

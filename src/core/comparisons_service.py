@@ -3,10 +3,11 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.chats import Chat, Problem
 from core.comparisons import (
@@ -45,12 +46,19 @@ class _Live:
     """A round under way."""
 
     comparison_id: str
-    place: int
+    content: str | None
+    """None for the last questions again."""
     job: Job
     order: Order
     models: dict[int, ModelInfo]
     """By column, as they were when everything was checked."""
+    place: int = -1
+    """Among the rounds; -1 until it is kept there."""
     skipped: set[int] = field(default_factory=set)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """The first columns are asked, or it ended before."""
+    trouble: DeskError | None = None
+    """What broke it off."""
 
 
 class ComparisonService:
@@ -105,7 +113,7 @@ class ComparisonService:
         )
         await self._store.add_comparison(comparison, chats)
         order = draft.order or usual_order(self._library, models.values())
-        await self._begin(comparison, draft.content, models, order=order)
+        await self._begin(comparison_id, draft.content, models, order)
         return await self.read(comparison_id)
 
     async def ask(self, comparison_id: str, draft: RoundDraft) -> ComparisonInfo:
@@ -121,8 +129,7 @@ class ComparisonService:
             turn = turn_of(comparison, column, draft.content)
             models[number] = await self._checked(number, column.chat_id, turn)
         order = draft.order or usual_order(self._library, models.values())
-        self._require_rest(comparison)  # others may have come meanwhile
-        await self._begin(comparison, draft.content, models, order=order)
+        await self._begin(comparison_id, draft.content, models, order)
         return await self.read(comparison_id)
 
     # -- reading and keeping ---------------------------------------------------------------------
@@ -235,80 +242,81 @@ class ComparisonService:
 
     async def _begin(
         self,
-        comparison: Comparison,
+        comparison_id: str,
         content: str | None,
         models: dict[int, ModelInfo],
         order: Order,
     ) -> None:
+        """Put it to these columns. Whoever asked learns of the first answers when they are begun."""
         job = Job("comparison")
-        job.result = {"comparison_id": comparison.id}
-        live = _Live(comparison.id, len(comparison.rounds), job, order, models)
-        self._live[comparison.id] = live
-        last, _ = comparison.last_question(next(iter(models)))
-        started = Round(
-            content=last if content is None else content,
-            again=content is None,
-            order=order,
-            parts=tuple(Part(column=number) for number in models),
-            started_at=time.time(),
-        )
-        try:
-            await self._change(
-                comparison.id,
-                lambda now: now.model_copy(
-                    update={"rounds": (*now.rounds, started), "updated_at": started.started_at}
-                ),
-            )
-            # Within the request: whoever asked learns of these answers at once.
-            early = list(models) if order == "together" else list(models)[:1]
-            turns = [await self._ask(live, number, content) for number in early]
-        except BaseException:
-            del self._live[comparison.id]
-            raise
-        job.enter("writing", stage=f"column 1 of {len(models)}")
-        self._jobs.start(job, lambda job: self._work(live, content, early, turns))
+        job.result = {"comparison_id": comparison_id}
+        live = _Live(comparison_id, content, job, order, models)
+        self._require_rest(await self._store.comparison(comparison_id))
+        # Nothing is waited for from here until it can be stopped: no other round begins beside it.
+        self._live[comparison_id] = live
+        self._jobs.start(job, lambda _: self._work(live))
+        await live.begun.wait()
+        if live.trouble is not None:
+            raise live.trouble
 
-    async def _work(
-        self,
-        live: _Live,
-        content: str | None,
-        early: Sequence[int],
-        turns: Sequence[StartedTurn | None],
-    ) -> None:
+    async def _work(self, live: _Live) -> None:
+        numbers = list(live.models)
         try:
-            await self._until(turns)
-            for number in [each for each in live.models if each not in early]:
-                if number in live.skipped:
-                    continue
-                live.job.enter("writing", stage=f"column {number} of {len(live.models)}")
-                await self._until([await self._ask_surely(live, number, content)])
+            await _surely(self._open_round(live))
+            for some in [numbers] if live.order == "together" else [[each] for each in numbers]:
+                await self._answered(live, some)
+        except DeskError as error:
+            live.trouble = error
+            raise
         finally:
-            await self._close(live)
+            try:
+                await self._close(live)
+            finally:
+                live.begun.set()
 
-    async def _ask_surely(
-        self, live: _Live, number: int, content: str | None
-    ) -> StartedTurn | None:
-        """Not broken off in the middle, which could leave an answer that nobody writes."""
-        asking = asyncio.create_task(self._ask(live, number, content))
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            live.skipped.add(number)
-            await self._until([await asking])
-            raise
+    async def _open_round(self, live: _Live) -> None:
+        started_at = time.time()
 
-    async def _until(self, turns: Sequence[StartedTurn | None]) -> None:
-        """Return when they have ended; ended early, they end the same way."""
-        going = [turn for turn in turns if turn is not None]
+        def opened(now: Comparison) -> Comparison:
+            last, _ = now.last_question(next(iter(live.models)))
+            started = Round(
+                content=last if live.content is None else live.content,
+                again=live.content is None,
+                order=live.order,
+                parts=tuple(Part(column=number) for number in live.models),
+                started_at=started_at,
+            )
+            return now.model_copy(
+                update={"rounds": (*now.rounds, started), "updated_at": started_at}
+            )
+
+        live.place = len((await self._change(live.comparison_id, opened)).rounds) - 1
+
+    async def _answered(self, live: _Live, numbers: Sequence[int]) -> None:
+        """Ask these and return when their answers have ended; ended early, they end the same way."""
+        turns: list[StartedTurn] = []
         try:
-            for turn in going:
+            await _surely(self._ask_each(live, numbers, turns))
+            live.begun.set()
+            for turn in turns:
                 await turn.job.ended.wait()
         except asyncio.CancelledError:
-            for turn in going:
-                turn.job.request_end("stopped", "user")
-            for turn in going:
+            for turn in turns:
+                turn.job.request_end(*(live.job.ending or ("interrupted", "server_stopped")))
+            for turn in turns:
                 await turn.job.ended.wait()
             raise
+
+    async def _ask_each(
+        self, live: _Live, numbers: Sequence[int], turns: list[StartedTurn]
+    ) -> None:
+        for number in numbers:
+            if number in live.skipped or live.job.ending is not None:
+                continue
+            live.job.enter("writing", stage=f"column {number} of {len(live.models)}")
+            turn = await self._ask(live, number)
+            if turn is not None:
+                turns.append(turn)
 
     async def _close(self, live: _Live) -> None:
         """What was not asked will not be any more."""
@@ -317,14 +325,15 @@ class ComparisonService:
         live.job.settle()
         try:
             comparison = await self._store.comparison(live.comparison_id)
-            for part in comparison.rounds[live.place].parts:
+            parts = comparison.rounds[live.place].parts if live.place >= 0 else ()
+            for part in parts:
                 if part.state == "waiting":
                     ended = part.model_copy(update={"state": end})
                     await self._set(live.comparison_id, live.place, ended)
         finally:
             del self._live[live.comparison_id]
 
-    async def _ask(self, live: _Live, number: int, content: str | None) -> StartedTurn | None:
+    async def _ask(self, live: _Live, number: int) -> StartedTurn | None:
         """Start this column's answer; None where that failed, which is kept with its part."""
         comparison = await self._store.comparison(live.comparison_id)
         column = comparison.column(number)
@@ -335,7 +344,7 @@ class ComparisonService:
                 room = await self._room.make(live.models[number], among=others)
                 part = part.model_copy(update={"made_room": room})
             before = comparison.model_copy(update={"rounds": comparison.rounds[: live.place]})
-            turn = await self._turns.start(column.chat_id, turn_of(before, column, content))
+            turn = await self._turns.start(column.chat_id, turn_of(before, column, live.content))
         except DeskError as error:
             problem = Problem(code=error.code, message=error.message, hint=error.hint)
             refused = part.model_copy(update={"state": "refused", "problem": problem})
@@ -357,7 +366,21 @@ class ComparisonService:
     async def _set(self, comparison_id: str, place: int, part: Part) -> None:
         await self._change(comparison_id, lambda now: now.with_part(place, part))
 
-    async def _change(self, comparison_id: str, change: Callable[[Comparison], Comparison]) -> None:
+    async def _change(
+        self, comparison_id: str, change: Callable[[Comparison], Comparison]
+    ) -> Comparison:
         async with self._changing:
-            comparison = await self._store.comparison(comparison_id)
-            await self._store.keep_comparison(change(comparison))
+            changed = change(await self._store.comparison(comparison_id))
+            await self._store.keep_comparison(changed)
+        return changed
+
+
+async def _surely(work: Coroutine[Any, Any, None]) -> None:
+    """Not broken off in the middle, which could leave an answer that nobody writes."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(DeskError):
+            await task
+        raise
