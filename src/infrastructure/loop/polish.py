@@ -4,29 +4,18 @@ Whatever the server sends, what leaves here is a clean stream of OpenAI's chunks
 of every word as it comes.
 """
 
-import uuid
 from typing import Any
 
 import orjson
 
 from core.runs_ports import LoopHost
 from infrastructure.http import check_body
+from infrastructure.loop.calls import Call, Calls
 from infrastructure.loop.reader import CallReader
 from infrastructure.loop.upstream import worded
 from infrastructure.think import ThinkSplitter
 
 DONE = b"data: [DONE]\n\n"
-
-
-class _Call:
-    """A call that the server itself recognised."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        # Servers number their calls anew in each answer; a run needs names that never repeat.
-        self.id = f"call_{uuid.uuid4().hex[:24]}"
-        self.name = ""
-        self.waiting = ""
 
 
 class Polish:
@@ -40,7 +29,7 @@ class Polish:
         self._thoughts: list[str] = []
         self._answered = False
         self._think = ThinkSplitter()
-        self._calls: dict[Any, _Call] = {}
+        self._calls = Calls()
         self._out: list[bytes] = []
         self._finish: str | None = None
         self._usage: dict[str, Any] = {}
@@ -97,7 +86,7 @@ class Polish:
             calls = self._spare.end()[1]
         if not self._calls:  # else the text is only text
             for found in calls:
-                call = self._calls[found] = _Call(len(self._calls))
+                call = self._calls.new()
                 self._begin(call, found.name)
                 self._arguments(call, found.arguments)
         used = self._usage
@@ -117,42 +106,42 @@ class Polish:
             if isinstance(content := delta.get("content"), str) and content:
                 self._both(*self._think.feed(content))
             calls = delta.get("tool_calls")
-            for place, call in enumerate(calls if isinstance(calls, list) else ()):
+            calls = calls if isinstance(calls, list) else []
+            for place, call in enumerate(calls):
                 if isinstance(call, dict):
-                    self._tool_call(call, place)
+                    self._tool_call(call, place if len(calls) > 1 else None)
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
             self._finish = reason
 
-    def _tool_call(self, delta: dict[str, Any], place: int) -> None:
-        key = delta.get("index", place)
-        call = self._calls.get(key)
-        function = delta.get("function")
+    def _tool_call(self, piece: dict[str, Any], place: int | None) -> None:
+        function = piece.get("function")
         function = function if isinstance(function, dict) else {}
         name, arguments = function.get("name"), function.get("arguments")
-        if call is None:
-            call = self._calls[key] = _Call(len(self._calls))
-        if isinstance(name, str) and name and not call.name:
-            self._begin(call, name)
         if isinstance(arguments, dict):  # Ollama's way
             arguments = orjson.dumps(arguments).decode()
-        if isinstance(arguments, str) and arguments:
+        arguments = arguments if isinstance(arguments, str) else ""
+        call = self._calls.meant(piece, place, arguments)
+        if isinstance(name, str) and name and not call.name:
+            self._begin(call, name)
+        if arguments:
             self._arguments(call, arguments)
 
-    def _begin(self, call: _Call, name: str) -> None:
+    def _begin(self, call: Call, name: str) -> None:
         self._heard()
         call.name = name
         self._host.proposed(call.id, name)
         head = {"name": name, "arguments": ""}
         whole = {"index": call.index, "id": call.id, "type": "function", "function": head}
         self._out.append(_chunk({"tool_calls": [whole]}))
-        waiting, call.waiting = call.waiting, ""
-        if waiting:
-            self._arguments(call, waiting)
+        if call.arguments:  # they came before it
+            self._piece(call, "".join(call.arguments))
 
-    def _arguments(self, call: _Call, arguments: str) -> None:
-        if not call.name:
-            call.waiting += arguments
-            return
+    def _arguments(self, call: Call, arguments: str) -> None:
+        call.arguments.append(arguments)
+        if call.name:
+            self._piece(call, arguments)
+
+    def _piece(self, call: Call, arguments: str) -> None:
         piece = {"index": call.index, "function": {"arguments": arguments}}
         self._out.append(_chunk({"tool_calls": [piece]}))
 
