@@ -86,7 +86,7 @@ class RoundDraft(Value):
     content: str | None = None
     """None answers the last question again."""
     columns: tuple[int, ...] | None = None
-    """Numbers of those that shall answer; None for all."""
+    """Numbers of those that shall answer; None for all whose chat, agent and model are there."""
     order: Order | None = None
 
 
@@ -271,6 +271,15 @@ def require_columns(count: int) -> None:
         raise BadColumns(
             f"A comparison has at most {MAX_COLUMNS} columns; these are {count}.",
             hint="Compare the others with the best of these in a second one.",
+        )
+
+
+def require_asked(numbers: Sequence[int]) -> None:
+    """Raises BadColumns."""
+    if not numbers:
+        raise BadColumns(
+            "No column is to be asked.",
+            hint="Name at least one, or leave `columns` out to ask all.",
         )
 
 

@@ -3,11 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
-from typing import Any
 
 from core.chats import Chat, Problem
 from core.comparisons import (
@@ -24,14 +22,16 @@ from core.comparisons import (
     Part,
     Round,
     RoundDraft,
+    require_asked,
     require_columns,
     title_of,
 )
+from core.comparisons_live import LiveRound, surely
 from core.comparisons_now import column_now
 from core.comparisons_order import usual_order
 from core.comparisons_room import RoomMaker
 from core.comparisons_turns import first_turn, new_chat, turn_of
-from core.errors import AgentNotFound, DeskError, JobNotFound, MessageEmpty
+from core.errors import AgentNotFound, DeskError, JobNotFound, MessageEmpty, NotFound
 from core.jobs import Job, JobService
 from core.library import ModelLibrary
 from core.models import ModelInfo
@@ -39,26 +39,6 @@ from core.ports import ChatStore
 from core.revisions import Revisions
 from core.turn_plan import TurnDraft
 from core.turns import StartedTurn, TurnService
-
-
-@dataclass(slots=True)
-class _Live:
-    """A round under way."""
-
-    comparison_id: str
-    content: str | None
-    """None for the last questions again."""
-    job: Job
-    order: Order
-    models: dict[int, ModelInfo]
-    """By column, as they were when everything was checked."""
-    place: int = -1
-    """Among the rounds; -1 until it is kept there."""
-    skipped: set[int] = field(default_factory=set)
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
-    """The first columns are asked, or it ended before."""
-    trouble: DeskError | None = None
-    """What broke it off."""
 
 
 class ComparisonService:
@@ -82,7 +62,7 @@ class ComparisonService:
         self._library = library
         self._revisions = revisions
         self._room = room
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, LiveRound] = {}
         self._changing = asyncio.Lock()
 
     # -- asking ----------------------------------------------------------------------------------
@@ -117,17 +97,14 @@ class ComparisonService:
         return await self.read(comparison_id)
 
     async def ask(self, comparison_id: str, draft: RoundDraft) -> ComparisonInfo:
-        """A further question, or the last one again. Raises what `start` raises, ComparisonNotFound,
+        """A further question, or the last one again.
+
+        Raises what `start` raises, BadColumns where nobody is named, ComparisonNotFound,
         ColumnNotFound, ComparisonRunning and ComparisonFull.
         """
         comparison = await self._store.comparison(comparison_id)
         self._require_rest(comparison)
-        numbers = draft.columns or tuple(each.number for each in comparison.columns)
-        models = {}
-        for number in dict.fromkeys(numbers):
-            column = comparison.column(number)
-            turn = turn_of(comparison, column, draft.content)
-            models[number] = await self._checked(number, column.chat_id, turn)
+        models = await self._asked(comparison, draft)
         order = draft.order or usual_order(self._library, models.values())
         await self._begin(comparison_id, draft.content, models, order)
         return await self.read(comparison_id)
@@ -214,6 +191,27 @@ class ComparisonService:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    async def _asked(self, comparison: Comparison, draft: RoundDraft) -> dict[int, ModelInfo]:
+        """Who answers, by column. Asked of all, those are left out that are gone."""
+        numbers = draft.columns
+        if numbers is None:
+            numbers = tuple(each.number for each in comparison.columns)
+        require_asked(numbers)
+        models: dict[int, ModelInfo] = {}
+        gone: NotFound | None = None
+        for number in dict.fromkeys(numbers):
+            column = comparison.column(number)
+            turn = turn_of(comparison, column, draft.content)
+            try:
+                models[number] = await self._checked(number, column.chat_id, turn)
+            except NotFound as error:
+                if draft.columns is not None:
+                    raise
+                gone = gone or error
+        if gone is not None and not models:
+            raise gone
+        return models
+
     async def _checked(self, number: int, chat: Chat | str, draft: TurnDraft) -> ModelInfo:
         """The model that would answer. Raises what keeps it from that, naming the column."""
         try:
@@ -250,7 +248,7 @@ class ComparisonService:
         """Put it to these columns. Whoever asked learns of the first answers when they are begun."""
         job = Job("comparison")
         job.result = {"comparison_id": comparison_id}
-        live = _Live(comparison_id, content, job, order, models)
+        live = LiveRound(comparison_id, content, job, order, models)
         self._require_rest(await self._store.comparison(comparison_id))
         # Nothing is waited for from here until it can be stopped: no other round begins beside it.
         self._live[comparison_id] = live
@@ -259,10 +257,10 @@ class ComparisonService:
         if live.trouble is not None:
             raise live.trouble
 
-    async def _work(self, live: _Live) -> None:
+    async def _work(self, live: LiveRound) -> None:
         numbers = list(live.models)
         try:
-            await _surely(self._open_round(live))
+            await surely(self._open_round(live))
             for some in [numbers] if live.order == "together" else [[each] for each in numbers]:
                 await self._answered(live, some)
         except DeskError as error:
@@ -274,7 +272,7 @@ class ComparisonService:
             finally:
                 live.begun.set()
 
-    async def _open_round(self, live: _Live) -> None:
+    async def _open_round(self, live: LiveRound) -> None:
         started_at = time.time()
 
         def opened(now: Comparison) -> Comparison:
@@ -292,11 +290,11 @@ class ComparisonService:
 
         live.place = len((await self._change(live.comparison_id, opened)).rounds) - 1
 
-    async def _answered(self, live: _Live, numbers: Sequence[int]) -> None:
+    async def _answered(self, live: LiveRound, numbers: Sequence[int]) -> None:
         """Ask these and return when their answers have ended; ended early, they end the same way."""
         turns: list[StartedTurn] = []
         try:
-            await _surely(self._ask_each(live, numbers, turns))
+            await surely(self._ask_each(live, numbers, turns))
             live.begun.set()
             for turn in turns:
                 await turn.job.ended.wait()
@@ -308,7 +306,7 @@ class ComparisonService:
             raise
 
     async def _ask_each(
-        self, live: _Live, numbers: Sequence[int], turns: list[StartedTurn]
+        self, live: LiveRound, numbers: Sequence[int], turns: list[StartedTurn]
     ) -> None:
         for number in numbers:
             if number in live.skipped or live.job.ending is not None:
@@ -318,7 +316,7 @@ class ComparisonService:
             if turn is not None:
                 turns.append(turn)
 
-    async def _close(self, live: _Live) -> None:
+    async def _close(self, live: LiveRound) -> None:
         """What was not asked will not be any more."""
         state = live.job.ending[0] if live.job.ending else "interrupted"
         end = "stopped" if state == "stopped" else "interrupted"
@@ -333,7 +331,7 @@ class ComparisonService:
         finally:
             del self._live[live.comparison_id]
 
-    async def _ask(self, live: _Live, number: int) -> StartedTurn | None:
+    async def _ask(self, live: LiveRound, number: int) -> StartedTurn | None:
         """Start this column's answer; None where that failed, which is kept with its part."""
         comparison = await self._store.comparison(live.comparison_id)
         column = comparison.column(number)
@@ -373,14 +371,3 @@ class ComparisonService:
             changed = change(await self._store.comparison(comparison_id))
             await self._store.keep_comparison(changed)
         return changed
-
-
-async def _surely(work: Coroutine[Any, Any, None]) -> None:
-    """Not broken off in the middle, which could leave an answer that nobody writes."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with suppress(DeskError):
-            await task
-        raise

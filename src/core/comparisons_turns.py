@@ -28,11 +28,17 @@ def first_turn(content: str, column: ColumnDraft) -> TurnDraft:
 
 
 def turn_of(comparison: Comparison, column: Column, content: str | None) -> TurnDraft:
-    """What is asked in this column's chat: this, or its last question once more."""
-    who = {"agent_id": column.agent_id, "model_id": column.model_id}
-    if content is not None:
-        return TurnDraft(content=content, **who)
-    question, message_id = comparison.last_question(column.number)
-    if message_id is None:  # it never got that far
-        return TurnDraft(content=question, **who)
-    return TurnDraft(parent_id=message_id, **who)
+    """What is asked in this column's chat: this, or its last question once more.
+
+    Of whom and with what the column says, whatever was chosen since in a chat that was kept.
+    """
+    message_id: str | None = None
+    if content is None:
+        content, message_id = comparison.last_question(column.number)
+    asked = {"content": content} if message_id is None else {"parent_id": message_id}
+    return TurnDraft(
+        agent_id=column.agent_id,
+        model_id=column.model_id,
+        parameters=column.parameters or Parameters(),
+        **asked,
+    )

@@ -189,7 +189,7 @@ def test_one_model_with_two_temperatures_is_asked_again(
     expect(column(dialog, 2).locator(".who")).to_contain_text("temperature 1.5")
     assert [body["temperature"] for body in two.bodies] == [0, 1.5]
 
-    dialog.get_by_role("button", name="Ask all columns again").click()
+    dialog.get_by_role("button", name="Ask the ticked columns again").click()
     wait_for(lambda: len(two.bodies) == 4, what="both answers once more")
     assert [body["temperature"] for body in two.bodies] == [0, 1.5, 0, 1.5]
     expect(column(dialog, 2).locator(".state")).to_have_text("Done")

@@ -160,6 +160,30 @@ async def test_columns_are_no_chats_until_they_are_kept(tmp_path: Path) -> None:
         assert chats[0]["comparison_id"] is None
 
 
+async def test_a_kept_column_is_asked_as_its_label_says_and_left_out_once_its_chat_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with desk_with_two(tmp_path) as (desk, studio):
+        columns = [BOTH[0], BOTH[1] | {"parameters": {"temperature": 0.0}}]
+        now = await ended(desk, await compared(desk, columns=columns))
+        await desk.post(f"{AT}/{now['id']}/columns/2/keep")
+        chat = f"/api/v1/chats/{now['columns'][1]['chat_id']}"
+        await desk.patch(chat, json={"parameters": {"temperature": 1.7}})
+        await desk.post(f"{AT}/{now['id']}/turns", json={"content": "Sure?"})
+        await ended(desk, now)
+        assert (studio.bodies[-1]["model"], studio.bodies[-1]["temperature"]) == ("second", 0.0)
+
+        await desk.delete(chat)
+        studio.plays(Say("Once more."), model="first")
+        again = await desk.post(f"{AT}/{now['id']}/turns", json={})
+        assert again.status_code == 202, again.text
+        now = await ended(desk, now)
+        assert states(now) == ["done", "gone"]
+        assert (await said(desk, now, 1))[-1] == "Once more."
+        lost = await desk.post(f"{AT}/{now['id']}/turns", json={"columns": [2]})
+        assert (lost.status_code, lost.json()["code"]) == (404, "chat_not_found")
+
+
 async def test_deleting_takes_its_own_chats_along_and_can_be_undone(tmp_path: Path) -> None:
     async with desk_with_two(tmp_path) as (desk, studio):
         now = await ended(desk, await compared(desk))
@@ -207,6 +231,9 @@ async def test_bad_comparisons_are_refused_before_anything_starts(tmp_path: Path
         assert (busy.status_code, busy.json()["code"]) == (409, "comparison_running")
         hold.set()
         await ended(desk, comparison)
+        nobody = await desk.post(f"{AT}/{comparison['id']}/turns", json={"columns": []})
+        assert (nobody.status_code, nobody.json()["code"]) == (422, "bad_columns")
+        assert "No column" in nobody.json()["detail"]
         lost = await desk.post(f"{AT}/{comparison['id']}/turns", json={"columns": [7]})
         assert (lost.status_code, lost.json()["code"]) == (404, "column_not_found")
 
@@ -251,7 +278,8 @@ async def test_a_deleted_agent_is_named_with_what_can_be_done_and_can_come_back(
         columns = [{"agent_id": "sec", "model_id": "first"}, {"model_id": "second"}]
         now = await ended(desk, await compared(desk, columns=columns))
         await desk.delete("/api/v1/agents/sec")
-        refused = await desk.post(f"{AT}/{now['id']}/turns", json={"content": "Sure?"})
+        asked = {"content": "Sure?", "columns": [1, 2]}
+        refused = await desk.post(f"{AT}/{now['id']}/turns", json=asked)
 
         assert (refused.status_code, refused.json()["code"]) == (404, "agent_not_found")
         assert refused.json()["detail"].startswith("Column 1: There is no agent 'sec'")
@@ -260,8 +288,9 @@ async def test_a_deleted_agent_is_named_with_what_can_be_done_and_can_come_back(
         assert "brought back" in refused.json()["hint"]
         assert "the other columns" in refused.json()["hint"]
         studio.plays(Say("Sure."), model="second")
-        await desk.post(f"{AT}/{now['id']}/turns", json={"content": "Sure?", "columns": [2]})
+        await desk.post(f"{AT}/{now['id']}/turns", json={"content": "Sure?"})
         now = await ended(desk, now)
+        assert [part["column"] for part in now["rounds"][-1]["parts"]] == [2]
         assert (await said(desk, now, 2))[-1] == "Sure."
 
         await desk.post("/api/v1/agents/sec/restore", json={"version": 1})

@@ -222,7 +222,7 @@ function composer() {
     h('div', { class: 'problem', role: 'alert', hidden: true }),
     h('div', { class: 'composer' },
       h('textarea', { rows: 1, 'aria-label': 'Question for all columns', placeholder: 'Ask all columns…', enterkeyhint: 'send', oninput: () => { kept.set('compare-question', box().value); fit(); }, onkeydown: onKey }),
-      iconButton('again', 'Ask all columns again', () => ask({}), { class: 'icon-button all-again', hidden: true }),
+      iconButton('again', 'Ask the ticked columns again', () => ask({ columns: asked() }), { class: 'icon-button all-again', hidden: true }),
       h('select', { 'aria-label': 'Order', title: 'One by one, so that models on one machine do not slow each other down; or all at once' }, ORDERS.map(([value, words]) => h('option', { value }, words))),
       h('button', { type: 'submit', class: 'send', 'data-icon': 'send', 'aria-label': 'Ask', title: 'Ask (Enter)' })));
 }
