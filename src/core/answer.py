@@ -134,6 +134,7 @@ class Answer:
         last = run.steps[-1] if run.steps else None
         self._reasoning[:] = [last.reasoning] if last else []
         self._tool_calls = run.usage.tool_calls
+        self._load_seconds = run.load_seconds
         self._end = Answered("stop", None, run.usage.input_tokens, run.usage.output_tokens)
         self.finish_reason = run.reason or "stop"
         if self.message.model is not None:
@@ -223,6 +224,7 @@ def ended_with(message: Message, run: RunInfo) -> Message:
     stats = TurnStats(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens or None,
+        load_time_seconds=run.load_seconds,
         tool_calls=usage.tool_calls,
         total_seconds=usage.seconds,
     )

@@ -196,6 +196,8 @@ class RunInfo(Value):
     """Full name."""
     instance_id: str | None = None
     context_length: int | None = None
+    load_seconds: float | None = None
+    """Set where the model had to be loaded for it."""
     approve: ApprovalMode | None = None
     limits: AgentLimits
     schema_mode: bool = False

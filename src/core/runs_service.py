@@ -276,6 +276,7 @@ class RunService:
         record.change(
             instance_id=lease.instance.id,
             context_length=lease.instance.context_length,
+            load_seconds=lease.load_seconds,
             schema_mode=spec.schema_mode,
         )
         if spec.schema_mode and plan.draft.tools == "auto":

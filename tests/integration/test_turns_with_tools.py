@@ -45,6 +45,8 @@ async def test_a_question_to_an_agent_with_tools_is_a_run_with_the_id_of_its_job
     tmp_path: Path,
 ) -> None:
     async with desk_with_tools(tmp_path) as (desk, studio):
+        studio.models["qwen/qwen3-4b"].instances.clear()
+        await desk.get("/api/v1/models/?refresh=true")
         studio.plays(Say("I look.", calls=[ECHO]), Say("Ten o'clock."))
         chat = await desk.chat(agent_id="clerk", model_id="qwen/qwen3-4b")
         receipt = await desk.ask(chat, "What time is it?")
@@ -55,6 +57,7 @@ async def test_a_question_to_an_agent_with_tools_is_a_run_with_the_id_of_its_job
 
         assert (message["status"], message["content"]) == ("done", "Ten o'clock.")
         assert message["stats"]["tool_calls"] == 1
+        assert message["stats"]["load_time_seconds"] == run["load_seconds"] > 0
         assert message["model"]["asked"] == "lmstudio:qwen/qwen3-4b"
         assert message["model"]["got_context"] == 8192
         assert {"tool_call.start", "tool_call.arguments", "tool_call.success"} <= types
