@@ -72,6 +72,8 @@ def answer(message: dict[str, object]) -> None:
     elif method == "tools/list":
         STATE["lists"] = STATE.get("lists", 0) + 1
         if STATE["lists"] > PLAN.get("lists", 1_000_000):
+            sys.stderr.write("I am stuck in my list\n")
+            sys.stderr.flush()
             time.sleep(600)
         reply["result"] = {"tools": listed()}
     elif method == "tools/call":

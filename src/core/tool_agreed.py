@@ -1,7 +1,7 @@
 """What somebody said yes to against what a tool server is now, in words for people."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.tool_entries import AgreedServer, ServerChoices, ServerEntry, decides_on_code, same_place
 from core.tool_server import ServerDifference
@@ -35,6 +35,22 @@ def differences(entry: ServerEntry, choices: ServerChoices) -> tuple[ServerDiffe
     if not same_place(choices.place, entry.place):
         found.append(_difference("program", choices.place, entry.place, " → "))
     return tuple(found)
+
+
+def no_longer(entry: ServerEntry, choices: ServerChoices, changes: Mapping[str, str]) -> str:
+    """The sentence for one that is not what somebody said yes to; `changes` are those of its tools."""
+    if choices.trusted != entry.fingerprint(choices.inherit_env):
+        stdio = entry.transport == "stdio"
+        what = "command" if stdio else "address"
+        also = ", or what it gets," if stdio else ""
+        return (
+            f"The {what} of the tool server {entry.name}{also} is not the one somebody said yes to."
+        )
+    if not same_place(choices.place, entry.place):
+        before, now = (" → ".join(each) for each in (choices.place, entry.place))
+        return f"{entry.command} of {entry.name} is {now} now; somebody said yes to {before}."
+    tools = "; ".join(f"{tool}: {change}" for tool, change in sorted(changes.items()))
+    return f"The tools of {entry.name} are not the ones somebody said yes to ({tools})."
 
 
 def _compared(

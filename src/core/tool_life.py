@@ -13,7 +13,7 @@ from core.errors import (
     ToolServerOff,
     ToolTimeout,
 )
-from core.tool_agreed import differences
+from core.tool_agreed import differences, no_longer
 from core.tool_entries import (
     ServerChoices,
     ServerEntry,
@@ -59,6 +59,7 @@ class ServerLife:
         self._clock = clock
         self._users = 0
         self._calls = 0
+        self._stops = 0
         self._looking: set[asyncio.Task[None]] = set()
         self.used_at = clock()
         """When somebody used it last."""
@@ -154,22 +155,8 @@ class ServerLife:
                 f"Nobody has said yes to the tool server {name} yet.", hint=TRUST_HINT
             )
         if state == "changed":
-            raise ToolServerNotTrusted(self._changed(), hint=TRUST_HINT)
-
-    def _changed(self) -> str:
-        name, changes = self.entry.name, self.changes
-        if self.choices.trusted != self.fingerprint:
-            stdio = self.entry.transport == "stdio"
-            what = "command" if stdio else "address"
-            also = ", or what it gets," if stdio else ""
-            return (
-                f"The {what} of the tool server {name}{also} is not the one somebody said yes to."
-            )
-        if self.moved:
-            before, now = (" → ".join(each) for each in (self.choices.place, self.entry.place))
-            return f"{self.entry.command} of {name} is {now} now; somebody said yes to {before}."
-        tools = "; ".join(f"{tool}: {change}" for tool, change in sorted(changes.items()))
-        return f"The tools of {name} are not the ones somebody said yes to ({tools})."
+            words = no_longer(self.entry, self.choices, self.changes)
+            raise ToolServerNotTrusted(words, hint=TRUST_HINT)
 
     # -- using it --------------------------------------------------------------------------------
 
@@ -208,7 +195,8 @@ class ServerLife:
             try:
                 return await session.call(tool, arguments, seconds=seconds, on_progress=on_progress)
             except ToolServerFailed as error:
-                self.failure = error
+                if self._session is session:
+                    self.failure = error
                 raise
             except (ToolTimeout, asyncio.CancelledError):
                 self._look_after(session)
@@ -241,26 +229,40 @@ class ServerLife:
     async def _running(self, *, ask_again: bool = False) -> ToolSession:
         if self._looking:
             await asyncio.wait(self._looking)
-        async with self._turn:
-            session = self._session
-            if session is None or session.ended:
-                await self._drop()
-                # Somebody may have said no while we waited for our turn.
-                self.check()
-                session = await self._admitted()
-                self.failure, self.listed, self.asleep = None, None, ""
-            if ask_again or self._stale or self.listed is None:
-                await self._list(session)
-            return session
+        while True:
+            async with self._turn:
+                if not self._stops:
+                    return await self._up(ask_again=ask_again)
+            # Whoever stops it waits behind us; nothing is begun that they would wait for.
+            await asyncio.sleep(0)
+
+    async def _up(self, *, ask_again: bool) -> ToolSession:
+        session = self._session
+        if session is None or session.ended:
+            await self._drop()
+            # Somebody may have said no while we waited for our turn.
+            self.check()
+            session = await self._admitted()
+            self.failure, self.listed, self.asleep = None, None, ""
+        if ask_again or self._stale or self.listed is None:
+            await self._list(session)
+        return session
 
     async def _admitted(self) -> ToolSession:
         if self._admit is not None:
             await self._admit(self)
         try:
+            if self._stops:
+                raise self._stopped()
             session = self._session = await self._open()
         finally:
             self.admitted = False
+        if self._stops:
+            raise self._stopped()
         return session
+
+    def _stopped(self) -> ToolServerFailed:
+        return ToolServerFailed(f"The tool server {self.entry.name} was stopped while it started.")
 
     async def _open(self) -> ToolSession:
         opening = self._opening = asyncio.ensure_future(
@@ -280,9 +282,7 @@ class ServerLife:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise ToolServerFailed(
-                f"The tool server {self.entry.name} was stopped while it started."
-            ) from None
+            raise self._stopped() from None
         finally:
             self._opening = None
 
@@ -311,15 +311,26 @@ class ServerLife:
         if session is not None:
             await session.aclose()
 
-    async def stop(self) -> None:
-        """End it, also while it starts; the next call starts it anew."""
+    async def stop(self, *, forget: bool = False) -> None:
+        """End it, also while it starts or lists its tools; the next call starts it anew.
+
+        With `forget` its tools are no longer known.
+        """
         for looking in self._looking:
             looking.cancel()
         if self._opening is not None:
             self._opening.cancel()
-        async with self._turn:
-            self.failure, self.asleep = None, ""
-            await self._drop()
+        if self._session is not None:
+            self._session.end()
+        self._stops += 1
+        try:
+            async with self._turn:
+                self.failure, self.asleep = None, ""
+                await self._drop()
+                if forget:
+                    self.listed = None
+        finally:
+            self._stops -= 1
 
     async def fall_asleep(self, why: str) -> bool:
         """End it where nobody uses it; whether that was so. The next call starts it anew."""

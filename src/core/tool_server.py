@@ -148,6 +148,10 @@ class ToolSession(Protocol):
         """Raises ToolTimeout, ToolServerFailed. Cancelling it tells the server."""
         ...
 
+    def end(self) -> None:
+        """Begin to end it: whoever waits for an answer of it is told at once."""
+        ...
+
     async def aclose(self) -> None:
         """End it; no process of it is left."""
         ...

@@ -202,8 +202,7 @@ class ToolServers:
             known = life.listed if life.changes else life.choices.known
         else:
             known = None
-            await life.stop()
-            life.listed = None
+            await life.stop(forget=True)
         await self._shelf.choose(
             life,
             trusted=life.fingerprint,
@@ -222,8 +221,7 @@ class ToolServers:
             life, trusted=None, place=(), agreed=None, known=None, **life.choices.asking()
         )
         await self._lapse(name)
-        await life.stop()
-        life.listed = None
+        await life.stop(forget=True)
         await self._shelf.forget_keys(name)
         return self._shelf.view(life)
 
@@ -258,8 +256,7 @@ class ToolServers:
         other = "inherit_env" in changes and inherited != life.choices.inherit_env
         await self._shelf.choose(life, **changes)
         if other:
-            await life.stop()
-            life.listed = None
+            await life.stop(forget=True)
         return self._shelf.view(life)
 
     async def choose_tool(self, name: str, tool: str, choice: ToolChoice) -> ToolServer:
@@ -363,7 +360,7 @@ class ToolServers:
         """End every server."""
         if self._signing is not None:
             await self._signing.aclose()
-        await asyncio.gather(*(life.stop() for life in self._shelf.lives))
+        await self._shelf.aclose()
         await self._door.aclose()
 
 

@@ -41,6 +41,7 @@ class ToolShelf:
         self._broken_keys: StorageError | None = None
         self._reading = asyncio.Lock()
         self._writing = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def lives(self) -> Sequence[ServerLife]:
@@ -66,35 +67,52 @@ class ToolShelf:
     async def read(self) -> None:
         """Make the servers those of the files; a running one that changed is ended."""
         async with self._reading:
-            self._configured = await self._files.read()
-            try:
-                # Not what was there before somebody's choice that is just being written.
-                async with self._writing:
-                    self._choices = await self._store.load()
-                self._broken = None
-            except StorageError as error:
-                # Nobody's yes can be read, so nothing is trusted.
-                self._choices, self._broken = {}, error
-            new = {entry.name: entry for entry in self._configured.entries}
-            gone = [life for name, life in self._lives.items() if name not in new]
-            for name, entry in new.items():
-                await self._take(name, entry)
-            for life in gone:
-                del self._lives[life.entry.name]
-                await life.stop()
-            await self._read_keys()
+            ends = await self._read()
+        # Others read meanwhile: one that takes long to end must not keep them from it.
+        if ends:
+            await asyncio.wait(ends)
 
-    async def _take(self, name: str, entry: ServerEntry) -> None:
+    async def aclose(self) -> None:
+        """End every server."""
+        await asyncio.gather(*(life.stop() for life in self.lives))
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    async def _read(self) -> Sequence[asyncio.Task[None]]:
+        self._configured = await self._files.read()
+        try:
+            # Not what was there before somebody's choice that is just being written.
+            async with self._writing:
+                self._choices = await self._store.load()
+            self._broken = None
+        except StorageError as error:
+            # Nobody's yes can be read, so nothing is trusted.
+            self._choices, self._broken = {}, error
+        new = {entry.name: entry for entry in self._configured.entries}
+        gone = [life for name, life in self._lives.items() if name not in new]
+        other = [life for name, entry in new.items() if (life := self._take(name, entry))]
+        for life in gone:
+            del self._lives[life.entry.name]
+        ends = [self._begin_end(life) for life in (*other, *gone)]
+        await self._read_keys()
+        return ends
+
+    def _begin_end(self, life: ServerLife) -> asyncio.Task[None]:
+        ending = asyncio.create_task(life.stop(forget=True))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending
+
+    def _take(self, name: str, entry: ServerEntry) -> ServerLife | None:
+        """What goes by this name, where it is no longer what was started."""
         life = self._lives.get(name)
         choices = self._choices.get(name, ServerChoices())
         if life is None:
             self._lives[name] = self._new_life(entry, choices)
-            return
+            return None
         before = (life.entry, life.choices.inherit_env, life.choices.trusted)
         life.entry, life.choices = entry, choices
-        if before != (entry, choices.inherit_env, choices.trusted):
-            await life.stop()
-            life.listed = None
+        return life if before != (entry, choices.inherit_env, choices.trusted) else None
 
     async def _read_keys(self) -> None:
         if self._signing is None:

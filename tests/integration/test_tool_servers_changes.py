@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import ToolServerFailed, ToolServerOff
 from core.tool_entries import ServerEntry
 from core.tool_sign_in import SignInAnswer, SignInPage
+from infrastructure.tools.session import LIST_SECONDS
 from tests.desk import run_desk
-from tests.tool_boxes import Box
+from tests.sockets import until
+from tests.tool_boxes import Box, box, processes, scripted
 
 pytestmark = pytest.mark.anyio
 URL = "/api/v1/tool-servers"
@@ -51,8 +54,9 @@ class Keys:
 
     def __init__(self, *servers: tuple[str, str]) -> None:
         self.kept = set(servers)
+        self.waiting: tuple[str, ...] = ()
 
-    async def begin(self, entry: ServerEntry, return_to: str) -> SignInPage:
+    async def begin(self, entry: ServerEntry, return_to: str, challenge: str = "") -> SignInPage:
         raise NotImplementedError
 
     async def finish(self, answer: SignInAnswer) -> str:
@@ -85,3 +89,48 @@ async def test_keys_go_with_a_server_taken_out_by_hand_whatever_its_neighbours_a
     assert (await tools.list()).problems
     assert not keys.kept
     await tools.aclose()
+
+
+async def stuck_in_its_list(tools: Box) -> asyncio.Task[object]:
+    """Somebody waits for a list that never comes."""
+    waiting: asyncio.Task[object] = asyncio.create_task(tools.tools(["made"]))
+    log = tools.folder / "logs" / "made.log"
+    await until(lambda: log.exists() and "stuck in my list" in log.read_text())
+    return waiting
+
+
+async def test_one_that_hangs_in_its_list_is_switched_off_at_once(tmp_path: Path) -> None:
+    async with box(tmp_path, {"made": scripted(lists=0)}) as tools:
+        waiting = await stuck_in_its_list(tools)
+        behind = asyncio.create_task(tools.tools(["made"]))
+        # Alone its list would be waited for longer.
+        off = await asyncio.wait_for(tools.enable("made", False), LIST_SECONDS / 2)
+        assert off.state == "off"
+        assert not processes("scripted_tools")
+        with pytest.raises(ToolServerFailed, match="It was stopped"):
+            await waiting
+        with pytest.raises(ToolServerOff):
+            await behind
+        assert (await tools.enable("made", True)).state == "idle"
+
+
+async def test_one_that_hangs_and_changes_in_its_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    good = scripted()
+    async with box(tmp_path, {"made": scripted(lists=0), "good": good}) as tools:
+        await tools.tools(["good"])
+        waiting = await stuck_in_its_list(tools)
+        tools.write({"made": scripted(lists=0, garbage=["x"]), "good": good})
+        listed, said, _ = await asyncio.wait_for(
+            asyncio.gather(
+                tools.list(),
+                tools.call("good", "echo", {"text": "hi"}, seconds=20),
+                asyncio.wait([waiting]),
+            ),
+            LIST_SECONDS / 2,
+        )
+        assert {each.name: each.state for each in listed.servers} == {
+            "good": "ready",
+            "made": "changed",
+        }
+        assert said.text == "hi"
+        assert isinstance(waiting.exception(), ToolServerFailed)

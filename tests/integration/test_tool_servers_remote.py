@@ -1,5 +1,6 @@
 """Remote tool servers: both eras over HTTP, and the addresses and redirects that are refused."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator, MutableMapping
@@ -14,7 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from core.errors import ToolServerFailed, ToolServerNotTrusted
 from infrastructure.tools.addresses import address_problem, url_problem
-from tests.sockets import Receive, Send, free_port, serve
+from tests.sockets import Receive, Send, free_port, serve, until
 from tests.tool_boxes import Box, box
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +35,64 @@ async def official_server() -> AsyncGenerator[str]:
     app = server.streamable_http_app(transport_security=security)
     async with server.session_manager.run(), serve(app) as url:
         yield f"{url}/mcp"
+
+
+class OlderServer:
+    """The SDK's own server as one that speaks only the older era; it writes down what it is asked."""
+
+    def __init__(self, *, deaf: bool = False, stays: bool = False) -> None:
+        """`deaf`: it never answers a cancel. `stays`: nor the end of its session."""
+        self.asked: list[str] = []
+        self._deaf = deaf
+        self._stays = stays
+        self.over = asyncio.Event()
+        self.server = server = MCPServer("older", version="1")
+
+        @server.tool()
+        async def shout(text: str) -> str:
+            """Says it louder."""
+            return text.upper()
+
+        @server.tool()
+        async def wait() -> str:
+            """Takes its time."""
+            await self.over.wait()
+            return "over"
+
+        security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        self._app = server.streamable_http_app(transport_security=security)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        message = await receive() if scope["method"] == "POST" else None
+        method = str(json.loads(message["body"]).get("method")) if message else scope["method"]
+        self.asked.append(method)
+        if method == "server/discover":
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if (self._deaf and method == "notifications/cancelled") or (
+            self._stays and method == "DELETE"
+        ):
+            await self.over.wait()
+        unread = [message] if message else []
+
+        async def again() -> MutableMapping[str, Any]:
+            return unread.pop() if unread else await receive()
+
+        await self._app(scope, again, send)
+
+
+@asynccontextmanager
+async def older_server(**how: bool) -> AsyncGenerator[tuple[OlderServer, str]]:
+    """It and its address."""
+    older = OlderServer(**how)
+    async with older.server.session_manager.run(), serve(older) as url:
+        try:
+            yield older, f"{url}/mcp"
+        finally:
+            older.over.set()
 
 
 class Recorder:
@@ -60,6 +119,32 @@ async def test_a_server_of_the_newer_era_is_called_over_http(tmp_path: Path) -> 
 
     assert result.text == "HELLO"
     assert (seen.state, seen.protocol, seen.command) == ("ready", "2026-07-28", url)
+
+
+async def test_a_server_is_told_that_its_session_is_over(tmp_path: Path) -> None:
+    async with older_server() as (older, url), box(tmp_path, {"remote": {"url": url}}) as tools:
+        said = await tools.call("remote", "shout", {"text": "hello"}, seconds=20)
+        assert said.text == "HELLO"
+        assert (await tools.server("remote")).protocol == "2025-11-25"
+        await tools.restart("remote")
+        assert older.asked.count("DELETE") == 1
+        await tools.enable("remote", False)
+        assert older.asked.count("DELETE") == 2
+
+
+async def test_the_end_of_a_session_is_not_waited_for_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infrastructure.tools.session.CLOSE_SECONDS", 0.1)
+    async with older_server(stays=True) as (older, url):
+        async with box(tmp_path, {"remote": {"url": url}}) as tools:
+            waiting = asyncio.create_task(tools.call("remote", "wait", {}, seconds=60))
+            await until(lambda: "tools/call" in older.asked)
+            off = await asyncio.wait_for(tools.enable("remote", False), 20)
+            assert off.state == "off"
+            with pytest.raises(ToolServerFailed, match="It was stopped"):
+                await waiting
+        assert older.asked[-1] == "DELETE"
 
 
 async def test_a_server_that_was_away_is_reached_again_by_the_next_call(tmp_path: Path) -> None:

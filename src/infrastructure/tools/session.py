@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 LIST_SECONDS = 30.0
 # So long the end of one that died is waited for, to say why.
 END_SECONDS = 6.0
+# So long a remote server may take to hear that its session is over.
+CLOSE_SECONDS = 2.0
 # A server that hands out pages for ever is broken.
 MAX_PAGES = 100
 _OF_THE_WAY = frozenset(
@@ -61,10 +63,17 @@ class Session:
             await self.aclose()
             raise
 
+    def end(self) -> None:
+        """Begin to end it: whoever waits for an answer of it is told at once."""
+        self._closing = True
+        if self._client is None:
+            self._scope.cancel()
+        else:
+            self._way.ended.set()
+
     async def aclose(self) -> None:
         """End it; returns when nothing of it is left, even if we are cancelled meanwhile."""
-        self._closing = True
-        self._scope.cancel()
+        self.end()
         if self._task is None:
             return
         cancelled = False
@@ -91,6 +100,8 @@ class Session:
                     self._introduce(client)
                     ready.set_result(None)
                     await self._way.ended.wait()
+                    # A remote server is told of it, if it listens.
+                    self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
         except ToolServerFailed as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the client wraps whatever the wire did in groups
