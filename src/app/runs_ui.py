@@ -191,9 +191,7 @@ def run_view(run: RunInfo, *, now: float) -> dict[str, Any]:
                 wording.duration(usage.seconds),
             )
         ),
-        "note": "This model writes its calls as JSON: it has no tool support of its own, or is very small."
-        if run.schema_mode
-        else "",
+        "note": runs_words.note(run),
         "mode": runs_words.MODES[run.approve][0] if run.approve else "",
         "output": run.output,
         "output_html": "" if run.state == "running" else rendered(run.output, headings=True),

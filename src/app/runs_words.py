@@ -66,6 +66,19 @@ def asked(run: RunInfo) -> str:
     return run.task.rpartition(NOW_ASKS)[2] if run.chat_id else run.task
 
 
+def note(run: RunInfo) -> str:
+    """What is out of the ordinary with its model, in sentences."""
+    said = [
+        f"{wording.short_model(each.model_id.partition(':')[2])} failed first: {each.message}"
+        for each in run.tried
+    ]
+    if run.schema_mode:
+        said.append(
+            "This model writes its calls as JSON: it has no tool support of its own, or is very small."
+        )
+    return " ".join(said)
+
+
 def tokens(count: int) -> str:
     """`480 tokens`, `5.2k tokens`."""
     if count < 1000:

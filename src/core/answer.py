@@ -84,9 +84,7 @@ class Answer:
         truth = self.message.model
         if truth is None:
             return
-        note = truth.route or RouteNote(asked=truth.asked, kind="asked", task="general")
-        note = note.model_copy(update={"tried": (*note.tried, tried)})
-        truth = ModelTruth(asked=model.full_name, asked_context=asked_context, route=note)
+        truth = _moved(truth, model.full_name, (tried,), asked_context=asked_context)
         self.message = self.message.model_copy(update={"model": truth})
         self._end = None
 
@@ -215,10 +213,25 @@ class Answer:
         return round(float(rate), 2) if rate is not None else None
 
 
+def _moved(
+    truth: ModelTruth,
+    model_id: str,
+    tried: tuple[Tried, ...],
+    *,
+    asked_context: int | None = None,
+) -> ModelTruth:
+    """The truth about the model that is asked now, with those that failed before it."""
+    note = truth.route or RouteNote(asked=truth.asked, kind="asked", task="general")
+    note = note.model_copy(update={"tried": (*note.tried, *tried)})
+    return ModelTruth(asked=model_id, asked_context=asked_context, route=note)
+
+
 def ended_with(message: Message, run: RunInfo) -> Message:
     """An answer that nobody finished, as its run ended: with its text, its cost and its reason."""
     usage, truth = run.usage, message.model
     if truth is not None:
+        if run.tried:
+            truth = _moved(truth, run.model_id, run.tried)
         told = {"instance_id": run.instance_id, "got_context": run.context_length}
         truth = truth.model_copy(update={**told, "asked": run.model_id})
     stats = TurnStats(

@@ -31,6 +31,20 @@ from core.turn_plan import TurnPlan, as_sent
 MOVES_ON = (ProviderError, NotEnoughMemory, ModelNotFound, ContextTooLong)
 
 
+def moved_on(job: Job, model: ModelInfo, following: ModelInfo, error: DeskError) -> Tried:
+    """Tell the job's watchers which model failed before its first word, and which is asked now."""
+    tried = Tried(model_id=model.full_name, code=error.code, message=error.message)
+    job.model_id = following.full_name
+    job.emit(
+        "notice",
+        code="fallback",
+        message=f"{error.message} {following.name} is asked instead.",
+        model_id=following.full_name,
+        tried=tried.model_dump(),
+    )
+    return tried
+
+
 class Chain:
     """Carries plans out."""
 
@@ -52,16 +66,8 @@ class Chain:
     def _move_on(
         self, job: Job, answer: Answer, model: ModelInfo, following: ModelInfo, error: DeskError
     ) -> None:
-        tried = Tried(model_id=model.full_name, code=error.code, message=error.message)
+        tried = moved_on(job, model, following, error)
         answer.move_to(following, tried, asked_context=self._library.asked_context(following))
-        job.model_id = following.full_name
-        job.emit(
-            "notice",
-            code="fallback",
-            message=f"{error.message} {following.name} is asked instead.",
-            model_id=following.full_name,
-            tried=tried.model_dump(),
-        )
 
     async def _ask_again(
         self, job: Job, plan: TurnPlan, model: ModelInfo, answer: Answer, recording: Recording

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from core.agents import AgentLimits, PlanMode
-from core.chats import Problem
+from core.chats import Problem, Tried
 from core.jobs import JobState
 from core.tools import ApprovalMode
 from core.value import Value
@@ -202,6 +202,8 @@ class RunInfo(Value):
     limits: AgentLimits
     schema_mode: bool = False
     """The model has no tool support, and writes JSON instead."""
+    tried: tuple[Tried, ...] = ()
+    """Models that failed before it, each before its first word, in order."""
     created_at: float
     ended_at: float | None = None
     output: str = ""

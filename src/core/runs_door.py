@@ -44,6 +44,11 @@ class ModelDoor:
         self._heard = False
 
     @property
+    def heard(self) -> bool:
+        """Whether there is a word of the model: from then on no other one may go on."""
+        return self._heard
+
+    @property
     def attempts(self) -> int:
         """How often a request is repeated that failed before its first word."""
         return self._library.config(self._lease.model.provider).retry_attempts

@@ -1,6 +1,6 @@
 """RunPlan: everything about a run that is decided, and refused, before it starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from core.agents import Agent, AgentLimits, AgentTool, PlanMode, no_agent
@@ -36,12 +36,18 @@ class RunPlan(NamedTuple):
 
     draft: RunDraft
     agent: Agent | None
-    model: ModelInfo
+    models: tuple[ModelInfo, ...]
+    """The first one is asked; each of the others where those before it fail before a word."""
     servers: tuple[str, ...]
     tools: tuple[Tool, ...]
     modes: Mapping[str, ApprovalMode]
     """By a tool's full name."""
     limits: AgentLimits
+
+    @property
+    def model(self) -> ModelInfo:
+        """The one that is asked first."""
+        return self.models[0]
 
     @property
     def plan_mode(self) -> PlanMode:
@@ -69,10 +75,13 @@ class RunPlanner:
         self._agents = agents
         self._toolbox = toolbox
 
-    async def plan(self, draft: RunDraft, *, agent: Agent | None = None) -> RunPlan:
+    async def plan(
+        self, draft: RunDraft, *, agent: Agent | None = None, models: Sequence[ModelInfo] = ()
+    ) -> RunPlan:
         """Raises what `RunService.start` says. Tool servers are started.
 
         `agent` counts instead of the one the draft names: it may be one that nobody has saved.
+        `models` are those a route was found to already.
         """
         draft = draft.model_copy(update={"task": clean(draft.task)})
         _check_task(draft.task)
@@ -80,12 +89,12 @@ class RunPlanner:
             await self._store.chat(draft.chat_id)
         agent = agent or self._agent(draft.agent_id)
         wanted = _wanted(draft, agent)
-        model = await self._model(draft, agent)
+        models = _that_talk(models or await self._models(draft, agent))
         servers = tuple(dict.fromkeys(each.server for each in wanted))
         found = await self._toolbox.tools(servers) if servers else ()
         tools = tuple(tool for tool in found if _entry(wanted, tool) is not None)
         modes = {tool.full_name: _mode(draft, agent, _entry(wanted, tool), tool) for tool in tools}
-        return RunPlan(draft, agent, model, servers, tools, modes, _limits(draft, agent))
+        return RunPlan(draft, agent, models, servers, tools, modes, _limits(draft, agent))
 
     def _agent(self, agent_id: str | None) -> Agent | None:
         if agent_id is None:
@@ -95,7 +104,7 @@ class RunPlanner:
         except KeyError:
             raise no_agent(agent_id, self._agents) from None
 
-    async def _model(self, draft: RunDraft, agent: Agent | None) -> ModelInfo:
+    async def _models(self, draft: RunDraft, agent: Agent | None) -> list[ModelInfo]:
         need = Need(
             text=draft.task,
             agent_id=agent.id if agent else None,
@@ -117,13 +126,7 @@ class RunPlanner:
             raise
         except ModelNotFound as error:
             raise self._with_available(error) from None
-        model = route.candidates[0].model
-        if model.kind == "embedding":
-            raise BadParameter(
-                f"{model.full_name} makes embeddings; it cannot work on a task.",
-                hint="Pick a language model.",
-            )
-        return model
+        return [candidate.model for candidate in route.candidates]
 
     def _with_available(self, error: ModelNotFound) -> ModelNotFound:
         """The same error, naming what there is."""
@@ -136,6 +139,16 @@ class RunPlanner:
             hint=error.hint if told in error.hint else f"{error.hint} {told}".strip(),
             candidates=error.candidates or names[:TOLD],
         )
+
+
+def _that_talk(models: Sequence[ModelInfo]) -> tuple[ModelInfo, ...]:
+    first, *others = models
+    if first.kind == "embedding":
+        raise BadParameter(
+            f"{first.full_name} makes embeddings; it cannot work on a task.",
+            hint="Pick a language model.",
+        )
+    return (first, *(each for each in others if each.kind != "embedding"))
 
 
 def _check_task(task: str) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.chats import Problem
+from core.chats import Problem, Tried
 from core.jobs import Job, JobState
 from core.running_plan import counted
 from core.runs import Approval, CallRecord, PlanItem, PlanNote, RunInfo, RunStep, RunUsage
@@ -83,6 +83,13 @@ class RunRecord:
     def note(self, code: str, message: str) -> None:
         """Tell the person something."""
         self._job.emit("notice", code=code, message=message)
+
+    def start_over(self, model_id: str, tried: Tried) -> None:
+        """A model failed before its first word, and another one is asked from the start."""
+        self._steps.clear()
+        self.usage = self.usage.model_copy(update={"requests": 0})
+        asked = {"model_id": model_id, "instance_id": None, "context_length": None}
+        self.change(**asked, schema_mode=False, tried=(*self._info.tried, tried))
 
     # -- one request -----------------------------------------------------------------------------
 

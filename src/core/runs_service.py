@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from core.agents import Agent
-from core.chats import Problem
+from core.chain import MOVES_ON, moved_on
+from core.chats import Problem, Tried
 from core.errors import DeskError, JobNotFound, StorageError
 from core.eventlog import Event
 from core.jobs import Job, JobService, JobState
 from core.leases import Lease
 from core.library import ModelLibrary
+from core.models import ModelInfo
 from core.ports import ChatStore
 from core.router import Router
 from core.runs import Decision, RunDraft, RunInfo, RunPage
@@ -58,6 +60,12 @@ class _Live:
         self.plan = plan
         self.record = record
         self.approvals = approvals
+        self.model = plan.model
+        """The one that is asked now."""
+        self.has_begun = False
+        """Whether there is a word of it: from then on no other model may go on."""
+        self.seconds_left = plan.limits.minutes * 60
+        self.on_move: Callable[[ModelInfo, Tried], None] | None = None
         self.written = 0
         """Number of the last event that is kept."""
         self.over = asyncio.Event()
@@ -121,19 +129,30 @@ class RunService:
         return self._jobs.start(job, lambda job: self._work(live))
 
     async def within(
-        self, job: Job, draft: RunDraft, *, agent: Agent, on_end: Callable[[RunInfo], None]
+        self,
+        job: Job,
+        draft: RunDraft,
+        *,
+        agent: Agent,
+        models: Sequence[ModelInfo] = (),
+        on_move: Callable[[ModelInfo, Tried], None] | None = None,
+        on_end: Callable[[RunInfo], None],
     ) -> None:
         """Do the same as a part of this job, whose id the run then has; `on_end` gets the run.
 
+        `models` may be asked, in this order; without any they are looked for. `on_move` gets the one
+        that is asked now, and what became of the one before.
+
         Raises what `start` raises, what the run ends with, and CancelledError when the job is ended.
         """
-        plan = await self._planner.plan(draft, agent=agent)
+        plan = await self._planner.plan(draft, agent=agent, models=models)
         record = RunRecord(job, fresh_run(job.id, plan))
         await self._store.add_run(record.info)
         approvals = Approvals(
             job, record, self.allowed, plan.mode_of, wait_seconds=self.wait_seconds
         )
         live = self._live[job.id] = _Live(job, plan, record, approvals)
+        live.on_move = on_move
         try:
             await self._work(live)
         finally:
@@ -227,8 +246,7 @@ class RunService:
         problem: Problem | None = None
         output = ""
         try:
-            async with self._library.lease(live.plan.model, job) as lease:
-                output = await self._in_time(live, lease)
+            output = await self._down_the_chain(live)
             if record.usage.tokens >= live.plan.limits.tokens:
                 state, reason = job.ending = ("done", "limit_tokens")
         except RunOver as over:
@@ -239,7 +257,7 @@ class RunService:
             state, reason = job.ending or ("interrupted", "server_stopped")
             if reason not in MODEL_GONE:
                 raise
-            error = changed(f"{live.plan.model.full_name} {MODEL_GONE[reason]} during the run.")
+            error = changed(f"{live.model.full_name} {MODEL_GONE[reason]} during the run.")
             reason, problem = error.code, _problem(error)
             raise error from None
         except ModelChangedDuringExecution as error:
@@ -257,9 +275,31 @@ class RunService:
             record.end(state, reason, output=output, problem=problem)
             await self._put_away(live, keeper)
 
+    async def _down_the_chain(self, live: _Live) -> str:
+        """Ask one model after the other until there is a word of one, which then goes on to the end."""
+        others = iter(live.plan.models[1:])
+        while True:
+            try:
+                async with self._library.lease(live.model, live.job) as lease:
+                    return await self._in_time(live, lease)
+            except MOVES_ON as error:
+                following = next(others, None)
+                another = isinstance(error, ModelChangedDuringExecution)
+                if live.has_begun or following is None or another:
+                    raise
+                self._move_on(live, following, error)
+
+    def _move_on(self, live: _Live, following: ModelInfo, error: DeskError) -> None:
+        tried = moved_on(live.job, live.model, following, error)
+        live.model = following
+        live.record.start_over(following.full_name, tried)
+        if live.on_move is not None:
+            live.on_move(following, tried)
+
     async def _in_time(self, live: _Live, lease: Lease) -> str:
         minutes = live.plan.limits.minutes
-        clock = asyncio.timeout(minutes * 60)
+        began = time.monotonic()
+        clock = asyncio.timeout(live.seconds_left)
         try:
             async with clock:
                 return await self._loop_once(live, lease)
@@ -268,6 +308,8 @@ class RunService:
                 raise
             message = f"The run took longer than {minutes:g} minutes, which is the limit."
             raise RunOver("done", "limit_minutes", message) from None
+        finally:
+            live.seconds_left -= time.monotonic() - began
 
     async def _loop_once(self, live: _Live, lease: Lease) -> str:
         plan, record = live.plan, live.record
@@ -308,6 +350,7 @@ class RunService:
                 raise host.over
             return output
         finally:
+            live.has_begun = door.heard
             door.close()
 
     async def _keep(self, live: _Live) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 from core.agents import Agent
 from core.answer import Answer, ended_with
 from core.chain import Chain
-from core.chats import Chat, Message, ModelTruth, Problem
+from core.chats import Chat, Message, ModelTruth, Problem, Tried
 from core.errors import (
     DeskError,
     ModelCrashed,
@@ -62,7 +62,14 @@ class ToolRunner(Protocol):
         ...
 
     async def within(
-        self, job: Job, draft: RunDraft, *, agent: Agent, on_end: Callable[[RunInfo], None]
+        self,
+        job: Job,
+        draft: RunDraft,
+        *,
+        agent: Agent,
+        models: Sequence[ModelInfo],
+        on_move: Callable[[ModelInfo, Tried], None],
+        on_end: Callable[[RunInfo], None],
     ) -> None: ...
 
 
@@ -183,9 +190,7 @@ class TurnService:
         keeper = asyncio.create_task(self._keep(answer))
         try:
             if plan.agent.tools and self.runner is not None:
-                provider = self._library.provider(plan.model.provider)
-                recording.asks(provider.name, provider.kind)
-                await self._run(self.runner, job, plan, answer)
+                await self._run(self.runner, job, plan, answer, recording)
             else:
                 await self._chain.answer(job, plan, answer, recording)
             if plan.agent.strict:
@@ -229,7 +234,9 @@ class TurnService:
             self._proofs.begin(answer.message, answer.model)
             job.result |= {"message": answer.message.model_dump(mode="json")}
 
-    async def _run(self, runner: ToolRunner, job: Job, plan: TurnPlan, answer: Answer) -> None:
+    async def _run(
+        self, runner: ToolRunner, job: Job, plan: TurnPlan, answer: Answer, recording: Recording
+    ) -> None:
         """The agent has tools: the answer is what comes of its work with them."""
         agent = plan.agent.model_copy(update={"parameters": plan.parameters})
         draft = RunDraft(
@@ -238,7 +245,24 @@ class TurnService:
             model=plan.model.full_name,
             chat_id=plan.chat.id,
         )
-        await runner.within(job, draft, agent=agent, on_end=answer.made_by_run)
+
+        def asks(model: ModelInfo) -> None:
+            provider = self._library.provider(model.provider)
+            recording.asks(provider.name, provider.kind)
+
+        def move(model: ModelInfo, tried: Tried) -> None:
+            answer.move_to(model, tried, asked_context=self._library.asked_context(model))
+            asks(model)
+
+        asks(plan.model)
+        await runner.within(
+            job,
+            draft,
+            agent=agent,
+            models=[candidate.model for candidate in plan.route.candidates],
+            on_move=move,
+            on_end=answer.made_by_run,
+        )
 
     def _learn(self, answer: Answer) -> None:
         truth = answer.message.model

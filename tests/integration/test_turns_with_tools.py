@@ -23,14 +23,16 @@ ECHO = Call("echo", {"text": "It is ten o'clock."})
 
 
 @asynccontextmanager
-async def desk_with_tools(folder: Path) -> AsyncGenerator[tuple[DeskUnderTest, AgentUpstream]]:
+async def desk_with_tools(
+    folder: Path, *keys: str
+) -> AsyncGenerator[tuple[DeskUnderTest, AgentUpstream]]:
     """A desk with one trusted tool server, `words`, and an agent who may use it."""
     data = folder / "data"
     data.mkdir()
     plan = {"tools": {"echo": "Says it again."}}
     server = {"command": sys.executable, "args": [str(SCRIPTED), json.dumps(plan)]}
     data.joinpath("mcp.json").write_text(json.dumps({"mcpServers": {"words": server}}))
-    studio = AgentUpstream()
+    studio = AgentUpstream(*keys)
     async with serve(studio) as url, run_desk(data, lmstudio_url=url) as desk:
         seen = (await desk.get("/api/v1/tool-servers/words")).json()
         trusted = await desk.post("/api/v1/tool-servers/words/trust", json={"hash": seen["hash"]})
@@ -140,6 +142,31 @@ async def test_an_answer_that_breaks_off_keeps_its_text_with_tools_as_without(
     assert message["problem"]["code"] == message["reason"]
 
 
+@pytest.mark.parametrize("tools", [[], [{"server": "words"}]], ids=["plain", "tools"])
+async def test_the_next_model_of_an_agent_answers_where_the_first_fails_before_a_word(
+    tmp_path: Path, tools: list[dict[str, str]]
+) -> None:
+    gone = Say(status=404, error={"error": {"message": "model not found"}})
+    async with desk_with_tools(tmp_path, "first", "second") as (desk, studio):
+        studio.plays(gone, model="first")
+        studio.plays(Say("I am the second."), model="second")
+        agent = {"name": "Two", "tools": tools, "models": ["first", "second"]}
+        await desk.post("/api/v1/agents", json=agent)
+        chat = await desk.chat(agent_id="two", model_id="first")
+        receipt = await desk.ask(chat)
+        events = await desk.events(receipt["job_id"])
+        message = await desk.last_message(chat)
+
+    assert (message["status"], message["content"]) == ("done", "I am the second.")
+    truth = message["model"]
+    assert truth["asked"] == "lmstudio:second"
+    ((tried),) = truth["route"]["tried"]
+    assert (tried["model_id"], tried["code"]) == ("lmstudio:first", "model_not_found")
+    ((notice),) = [event for event in events if event.get("code") == "fallback"]
+    assert notice["message"].endswith("SECOND is asked instead.")
+    assert message["stats"]["tool_calls"] == (0 if tools else None)
+
+
 async def test_what_was_written_with_tools_is_in_the_chat_wherever_the_process_was_killed(
     tmp_path: Path,
 ) -> None:
@@ -245,6 +272,9 @@ async def test_a_run_that_an_mcp_client_gives_up_is_stopped_and_one_it_left_runn
             await asyncio.gather(call, return_exceptions=True)
 
             await until(lambda: studio.open == 1)
+            runs = (await desk.get("/api/v1/runs")).json()["runs"]
+            (given_up,) = {run["id"] for run in runs} - {left.structured_content["run_id"]}
+            await desk.events(given_up)  # its end comes a moment after its connection's
             runs = (await desk.get("/api/v1/runs")).json()["runs"]
             states = {run["id"]: run["state"] for run in runs}
             assert states.pop(left.structured_content["run_id"]) == "running"

@@ -6,7 +6,7 @@ import pytest
 
 from app.runs_ui import allowed_view, approval_view, call_view, page_view, run_view, server_view
 from core.agents import AgentLimits
-from core.chats import Problem
+from core.chats import Problem, Tried
 from core.runs import (
     AllowedTool,
     Approval,
@@ -54,6 +54,14 @@ def approval(**known: Any) -> Approval:
             **known,
         }
     )
+
+
+def test_a_model_that_failed_before_is_named_above_the_steps() -> None:
+    tried = Tried(model_id="lmstudio:meta/large", code="provider_failed", message="It broke.")
+    assert run_view(run(), now=NOW)["note"] == ""
+    assert run_view(run(tried=(tried,)), now=NOW)["note"] == "large failed first: It broke."
+    both = run_view(run(tried=(tried,), schema_mode=True), now=NOW)["note"]
+    assert both.startswith("large failed first: It broke. This model writes its calls as JSON")
 
 
 def test_what_a_run_cost_is_said_in_steps_calls_and_tokens() -> None:
