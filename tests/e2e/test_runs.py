@@ -1,10 +1,16 @@
 """Runs in the page: the timeline, requests answered each way, a reload in between, the dialog."""
 
 import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
+from core.agents import AgentLimits
+from core.runs import RunInfo
 from tests.agent_upstream import Call, Say
 from tests.e2e.conftest import Open
 from tests.e2e.looking import accessibility_problems, sticking_out
@@ -310,6 +316,14 @@ def test_the_dialog_starts_a_run_says_what_is_missing_and_remembers_for_the_run(
     expect(steps).to_be_focused()
     expect(dialog.get_by_text("Steps must be a number from 1 to 200.")).to_be_visible()
     steps.fill("5")
+    # Closed by a slip, all of it is there again.
+    screen.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    screen.page.keyboard.press("Alt+KeyR")
+    press(dialog, "New run")
+    expect(task).to_have_value("Write two pages.")
+    expect(steps).to_have_value("5")
+    expect(dialog.get_by_role("checkbox", name=re.compile("notebook"))).to_be_checked()
     assert accessibility_problems(screen.page) == ""
     press(dialog, "Start")
 
@@ -325,6 +339,11 @@ def test_the_dialog_starts_a_run_says_what_is_missing_and_remembers_for_the_run(
     expect(dialog.locator(".list [aria-current]")).to_contain_text("Done")
     press(dialog, "Delete")
     expect(dialog.locator(".list")).not_to_contain_text("Write two pages.")
+    press(dialog, "New run")
+    expect(task).to_have_value("")
+    task.fill("Never mind.")
+    press(dialog, "Discard")
+    expect(task).to_have_value("")
 
 
 def test_a_run_outside_of_chats_is_shown_from_its_note_and_stopped_in_the_dialog(
@@ -389,6 +408,64 @@ def test_all_tools_of_a_server_allowed_for_good_are_asked_about_again_when_taken
     expect(request_in(dialog)).to_be_visible()
     press(dialog, "Stop")
     expect(dialog.locator(".end")).to_have_text("Stopped by you.")
+
+
+@pytest.fixture
+def many(office: Office) -> Iterator[list[str]]:
+    """The ids of 230 old runs, the newest first."""
+    base = {"model_id": MODEL, "state": "done", "limits": AgentLimits()}
+    old = [
+        RunInfo(id=f"old-{number}", task=f"Old task {number}.", created_at=number, **base)
+        for number in range(1000, 1230)
+    ]
+    rows = [(run.id, run.state, run.model_dump_json(), run.created_at) for run in old]
+    with closing(sqlite3.connect(office.desk.data / "lmdesk.db", timeout=30)) as raw:
+        raw.execute("DELETE FROM runs WHERE state != 'running'")
+        raw.executemany(
+            "INSERT INTO runs (id, state, record, created_at) VALUES (?, ?, ?, ?)", rows
+        )
+        raw.commit()
+        yield [run.id for run in reversed(old)]
+        raw.execute("DELETE FROM runs WHERE id LIKE 'old-%'")
+        raw.commit()
+
+
+def test_all_runs_are_reached_page_by_page_and_the_place_in_the_list_stays(
+    office: Office, many: list[str], open_tab: Open
+) -> None:
+    screen = open_tab(office.desk)
+    dialog = runs_dialog(screen)
+    lines = dialog.locator(".list li")
+    status = dialog.get_by_role("status").filter(has_text="of 2")
+    expect(status).to_have_text("100 of 230 runs")
+    expect(lines).to_have_count(100)
+    button = dialog.get_by_role("button", name="Show more", exact=True)
+    button.focus()
+    button.press("Enter")
+    at = dialog.locator(f'[data-run="{many[100]}"]')
+    expect(at).to_be_focused()
+    expect(lines).to_have_count(200)
+    assert accessibility_problems(screen.page) == ""
+
+    # Something new, and something gone elsewhere: nobody loses their place, and few pages are read.
+    asked: list[str] = []
+    screen.page.on("request", lambda request: asked.append(request.url))
+    top = at.bounding_box() or {}
+    new = office.run()
+    expect(lines.first.locator(f'[data-run="{new}"]')).to_be_attached()
+    expect(lines).to_have_count(201)
+    office.desk.http.delete(f"/runs/{many[150]}")
+    expect(dialog.locator(f'[data-run="{many[150]}"]')).to_have_count(0)
+    expect(at).to_be_focused()
+    assert (at.bounding_box() or {})["y"] == pytest.approx(top["y"], abs=3)
+    assert len([url for url in asked if "offset=1" in url]) == 1
+
+    button.click()
+    expect(dialog.locator(f'[data-run="{many[-1]}"]')).to_be_attached()
+    expect(button).to_be_hidden()
+    expect(lines).to_have_count(230)
+    dialog.locator(f'[data-run="{many[-1]}"]').click()
+    expect(dialog.locator(".asked")).to_contain_text("Old task 1000.")
 
 
 def test_all_of_it_fits_on_a_phone(office: Office, open_tab: Open, phone: Any) -> None:

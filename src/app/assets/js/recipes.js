@@ -1,5 +1,6 @@
 // Recipes: tasks in steps, each by its own agent and model. The list, the form, and carrying one out in a chat.
 import { $, $$, h, iconButton, setText } from './dom.js';
+import { draft } from './drafts.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
 import { agentName, state, tell } from './store.js';
@@ -35,8 +36,14 @@ export async function openRecipes() {
 async function reload(id = null) {
   try {
     recipes = await call('GET', 'recipes');
-  } catch (problem) { place().replaceChildren(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`)); return; }
-  chosen = recipes.find((each) => each.id === id) ?? null;
+  } catch (problem) {
+    if (dialog) place().replaceChildren(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`));
+    return;
+  }
+  if (!dialog) return;
+  const found = recipes.find((each) => each.id === id);
+  if (found) { choose(found); return; }
+  chosen = null;
   paint();
 }
 
@@ -55,20 +62,37 @@ function list() {
 function row(recipe) {
   const who = recipe.steps.map((step) => agentName(step.agent_id)).join(' → ');
   return h('li', {},
-    h('button', { type: 'button', class: 'pick', onclick: () => choose(recipe) }, h('b', {}, recipe.name), h('small', {}, recipe.description || who)),
+    h('button', { type: 'button', class: 'pick', onclick: () => choose(recipe) }, h('b', {}, recipe.name), h('small', {}, draft.get(named(recipe)) ? 'Changed, not saved · ' : null, recipe.description || who)),
     h('button', { type: 'button', class: 'button small primary', onclick: () => ask(recipe) }, 'Run'));
 }
 
+const named = (recipe) => `recipe.${recipe.id ?? 'new'}`;
+
 function choose(recipe) {
-  chosen = structuredClone(recipe);
+  chosen = draft.get(named(recipe)) ?? structuredClone(recipe);
   paint();
   $('input', place()).focus();
+}
+
+// Esc, a click beside the dialog, a reload: it is here again next time.
+function keep() {
+  const saved = recipes.find((each) => each.id === chosen.id) ?? FRESH;
+  const parts = ({ name, description, steps }) => JSON.stringify([name, description, steps]);
+  const same = parts(saved) === parts(chosen);
+  draft.set(named(chosen), same ? null : chosen);
+  $('.discard', place()).hidden = same;
+}
+
+// What is kept by now may be newer than what was changed here.
+function discard() {
+  draft.set(named(chosen), null);
+  if (chosen.id) reload(chosen.id); else choose(FRESH);
 }
 
 // The form
 
 function form() {
-  return [h('form', { novalidate: true, onsubmit: (event) => { event.preventDefault(); save(); } },
+  return [h('form', { novalidate: true, oninput: keep, onsubmit: (event) => { event.preventDefault(); save(); } },
     h('label', { class: 'field' }, h('span', {}, 'Name'), h('input', { name: 'name', value: chosen.name, maxlength: 80, required: true, oninput: set('name') })),
     h('label', { class: 'field' }, h('span', {}, 'Purpose'), h('input', { name: 'description', value: chosen.description, maxlength: 300, oninput: set('description') })),
     h('ol', { class: 'steps' }, chosen.steps.map(step)),
@@ -76,6 +100,7 @@ function form() {
     h('p', { class: 'wrong', role: 'alert', hidden: true }),
     h('div', { class: 'ends' },
       h('button', { type: 'button', class: 'button', onclick: () => { chosen = null; paint(); } }, 'Back'),
+      h('button', { type: 'button', class: 'button discard', hidden: !draft.get(named(chosen)), onclick: discard }, 'Discard changes'),
       chosen.id ? h('button', { type: 'button', class: 'button', onclick: remove }, 'Delete') : null,
       h('button', { type: 'button', class: 'button', disabled: chosen.steps.length >= MOST, onclick: add }, 'Add a step'),
       h('button', { type: 'submit', class: 'button primary' }, 'Save')))];
@@ -100,7 +125,7 @@ function step(each, index) {
 function pick(label, options, value, missing, change) {
   const known = options.some(([option]) => option === (value ?? ''));
   const all = known ? options : [...options, [value, missing]];
-  return h('select', { 'aria-label': label, onchange: (event) => change(event.target.value || null) },
+  return h('select', { 'aria-label': label, oninput: (event) => change(event.target.value || null) },
     all.map(([option, words]) => h('option', { value: option, selected: option === (value ?? '') }, words)));
 }
 
@@ -113,37 +138,45 @@ function textarea(each, label) {
 function move(index, by) {
   const [each] = chosen.steps.splice(index, 1);
   chosen.steps.splice(index + by, 0, each);
-  paint();
+  repaint();
   $$('.steps > li', place())[index + by].querySelector('textarea').focus();
 }
 
-function drop(index) { chosen.steps.splice(index, 1); paint(); }
+function drop(index) { chosen.steps.splice(index, 1); repaint(); }
+
+function repaint() { keep(); paint(); }
 
 function add() {
   chosen.steps.push({ prompt: '{{previous}}', agent_id: null, model: null });
-  paint();
+  repaint();
   $$('.steps textarea', place()).at(-1).focus();
 }
 
 async function save() {
-  const body = { name: chosen.name.trim(), description: chosen.description.trim(), steps: chosen.steps };
+  const mine = chosen;
+  const body = { name: mine.name.trim(), description: mine.description.trim(), steps: mine.steps };
   try {
-    const kept = chosen.id
-      ? await call('PUT', `recipes/${encodeURIComponent(chosen.id)}`, { ...body, version: chosen.version })
+    const kept = mine.id
+      ? await call('PUT', `recipes/${encodeURIComponent(mine.id)}`, { ...body, version: mine.version })
       : await call('POST', 'recipes', body);
+    draft.set(named(mine), null);
     toast(`${kept.name} is saved.`);
     await reload();
-  } catch (problem) {
-    const line = $('.wrong', place());
-    line.hidden = false;
-    setText(line, `${problem.message} ${problem.hint ?? ''}`);
-  }
+  } catch (problem) { blame(problem); }
+}
+
+function blame(problem) {
+  const line = dialog && $('.wrong', place());
+  if (!line) { fail(problem); return; }
+  line.hidden = false;
+  setText(line, `${problem.message} ${problem.hint ?? ''}`);
 }
 
 async function remove() {
   const gone = chosen;
   try {
     await call('DELETE', `recipes/${encodeURIComponent(gone.id)}`);
+    draft.set(named(gone), null);
     toast(`${gone.name} is deleted.`, { action: { label: 'Undo', act: () => back(gone) } });
     await reload();
   } catch (problem) { fail(problem); }
@@ -160,7 +193,9 @@ async function back({ name, description, steps }) {
 
 function ask(recipe) {
   if (!recipe.steps.some((each) => /\{\{\s*input\s*\}\}/i.test(each.prompt))) { run(recipe, ''); return; }
-  const area = h('textarea', { 'aria-label': `Input for ${recipe.name}`, rows: 5, placeholder: 'What is it about this time?' });
+  const input = `input.${recipe.id}`;
+  const area = h('textarea', { 'aria-label': `Input for ${recipe.name}`, rows: 5, placeholder: 'What is it about this time?', oninput: () => draft.set(input, area.value) });
+  area.value = draft.get(input) ?? '';
   place().replaceChildren(h('form', { onsubmit: (event) => { event.preventDefault(); run(recipe, area.value); } },
     h('h3', {}, recipe.name), area, h('p', { class: 'wrong', role: 'alert', hidden: true }),
     h('div', { class: 'ends' },
@@ -172,13 +207,9 @@ function ask(recipe) {
 async function run(recipe, input) {
   try {
     const job = await call('POST', `recipes/${encodeURIComponent(recipe.id)}/run`, { input }, { timeout: 60000 });
+    draft.set(`input.${recipe.id}`, null);
     dialog?.close();
     show(job.chat_id);
     tell('turn');
-  } catch (problem) {
-    const line = dialog && $('.wrong', place());
-    if (!line) { fail(problem); return; }
-    line.hidden = false;
-    setText(line, `${problem.message} ${problem.hint ?? ''}`);
-  }
+  } catch (problem) { blame(problem); }
 }

@@ -4,15 +4,15 @@ import { openCompare } from './compare.js';
 import { call } from './http.js';
 import { show } from './conversation.js';
 import { runForm } from './runsform.js';
+import { ago, runsList } from './runslist.js';
 import { timeline } from './runview.js';
 import { agentNow, on, state } from './store.js';
 import { fail, toast } from './toasts.js';
 import { isTrial } from './trialchats.js';
 
 const EVERY = 700;
-const LISTED = 100;
 let dialog = null;
-let runs = null;
+let list = null;
 let shown = null; // {id, view, head, run} of the run on show
 let timer = 0;
 const told = new Map();
@@ -77,6 +77,7 @@ const keyOf = (job) => `${job.id} ${job.waits_for}`;
 export function openRuns(runId = null) {
   if (dialog) { if (runId) choose(runId); return; }
   const before = document.activeElement;
+  list = runsList({ choose, shown: () => shown?.id });
   const own = document.body.appendChild(h('dialog', { class: 'sheet runs', 'aria-labelledby': 'runs-title' },
     h('div', { class: 'head' },
       h('button', { type: 'button', class: 'icon-button back', 'data-icon': 'before', 'aria-label': 'Back to the list', onclick: back }),
@@ -85,10 +86,9 @@ export function openRuns(runId = null) {
       h('nav', { class: 'side', 'aria-label': 'All runs' },
         h('div', { class: 'make' }, h('button', { type: 'button', class: 'button primary', onclick: () => compose() }, 'New run'), h('button', { type: 'button', class: 'button', onclick: showAllowed }, 'Allowed for good'),
           h('button', { type: 'button', class: 'button', 'data-act': 'recipes', 'aria-haspopup': 'dialog' }, 'Recipes')),
-        h('ul', { class: 'list' }, h('li', { class: 'note' }, 'Looking them up…'))),
+        list.nodes),
       h('div', { class: 'one' }))));
   dialog = own;
-  runs = null;
   own.addEventListener('click', (event) => { if (event.target === own) own.close(); });
   own.addEventListener('close', () => {
     clearTimeout(timer);
@@ -99,41 +99,24 @@ export function openRuns(runId = null) {
   });
   own.showModal();
   if (runId) choose(runId);
-  beat(own).then(() => { if (own === dialog && !runId && !shown && !isPhone() && !$('form', own)) (runs?.length ? choose(runs[0].id) : compose()); });
+  beat(own).then(() => { if (own === dialog && !runId && !shown && !isPhone() && !$('form', own)) (list.newest() ? choose(list.newest().id) : compose()); });
 }
 
 async function beat(own) {
   clearTimeout(timer);
   try {
     const mine = shown;
-    const [listed, run] = await Promise.all([
-      call('GET', `runs?limit=${LISTED}`),
+    const [, run] = await Promise.all([
+      list.refresh(),
       mine && (mine.run?.running ?? true) ? call('GET', `runs/${encodeURIComponent(mine.id)}/live`) : null,
     ]);
     if (own !== dialog) return;
-    runs = listed.runs;
-    paintList();
     if (mine && mine === shown && run) paintRun(run.run);
   } catch (problem) {
-    if (own === dialog && !runs) $('.list', own).replaceChildren(h('li', { class: 'note' }, h('p', { role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`)));
+    if (own === dialog) list.fail(problem);
   }
   if (own === dialog) timer = setTimeout(() => beat(own), EVERY);
 }
-
-function paintList() {
-  const list = $('.list', dialog);
-  const key = JSON.stringify([runs.map(({ id, words, cost, plan, task }) => [id, words, cost, plan, task]), shown?.id, Math.floor(Date.now() / 60000)]);
-  if (list.dataset.key === key) return;
-  list.dataset.key = key;
-  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
-  list.replaceChildren(...(runs.length ? runs.map(line) : [h('li', { class: 'note' }, 'No runs yet. Give a model a task and tools.')]));
-  if (focused) $(`[data-run="${CSS.escape(focused)}"]`, list)?.focus();
-}
-
-const line = (run) => h('li', {}, h('button', { type: 'button', 'data-run': run.id, 'aria-current': run.id === shown?.id ? 'true' : null, onclick: () => choose(run.id) },
-  h('span', { class: 'task' }, run.task),
-  h('small', {}, h('span', { class: `state ${run.state}` }, run.words), ` · ${run.model} · ${ago(run.at)}`),
-  h('small', {}, run.plan ? `${run.cost} · plan ${run.plan}` : run.cost)));
 
 function leave() {
   shown?.view.leave();
@@ -144,7 +127,7 @@ function back() {
   leave();
   $('.one', dialog).replaceChildren();
   dialog.classList.remove('has-one');
-  paintList();
+  list.paint();
   $('.list button, .make button', dialog)?.focus();
 }
 
@@ -158,7 +141,7 @@ function choose(runId) {
   shown = { id: runId, view, bar, task, run: null };
   $('.one', own).replaceChildren(bar, h('div', { class: 'pane', tabindex: -1 }, task.node, view.node));
   own.classList.add('has-one');
-  if (runs) paintList();
+  list.paint();
   if (isPhone()) $('.back', own).focus();
   beat(own);
 }
@@ -229,12 +212,12 @@ async function remove(button, runId) {
     await call('DELETE', `runs/${encodeURIComponent(runId)}`, undefined, { timeout: 60000 });
   } catch (problem) { button.disabled = false; say(problem); return; }
   if (own !== dialog) return;
-  runs = runs.filter((run) => run.id !== runId);
   leave();
+  list.drop(runId);
   const undo = h('button', { type: 'button', class: 'button small', onclick: () => bringBack(runId, gone) }, 'Undo');
   const gone = h('div', { class: 'gone' }, h('p', { role: 'status' }, 'The run is deleted.'), undo);
   $('.one', own).replaceChildren(gone);
-  paintList();
+  list.paint();
   undo.focus();
 }
 
@@ -253,10 +236,12 @@ function compose(like = null) {
   leave();
   const own = dialog;
   const from = like?.task ? like : null;
-  const form = runForm({ like: from, agent: from ? null : agentNow(), started: (runId) => { if (own === dialog) choose(runId); } });
+  const form = runForm({
+    like: from, agent: from ? null : agentNow(), started: (runId) => { if (own === dialog) choose(runId); }, discarded: () => { if (own === dialog) compose(like); },
+  });
   $('.one', own).replaceChildren(form);
   own.classList.add('has-one');
-  if (runs) paintList();
+  list.paint();
   $('textarea', form).focus();
 }
 
@@ -268,7 +253,7 @@ async function showAllowed() {
   const note = h('p', { class: 'note', role: 'status' }, 'Looking it up…');
   $('.one', own).replaceChildren(h('div', { class: 'pane', tabindex: -1 }, h('h3', { id: 'allowed-title' }, 'Allowed for good'), note, place));
   own.classList.add('has-one');
-  if (runs) paintList();
+  list.paint();
   $('.pane', own).focus();
   try {
     const allowed = await call('GET', 'runs/allowed');
@@ -285,12 +270,4 @@ async function askAgain(button, { server, tool }) {
     await call('DELETE', `runs/allowed/${encodeURIComponent(server)}${tool === null ? '' : `?tool=${encodeURIComponent(tool)}`}`);
     showAllowed();
   } catch (problem) { button.disabled = false; fail(problem); }
-}
-
-function ago(at) {
-  const minutes = Math.max(0, Math.round((Date.now() / 1000 - at) / 60));
-  if (minutes < 1) return 'just now';
-  if (minutes < 60) return `${minutes} min ago`;
-  if (minutes < 48 * 60) return `${Math.round(minutes / 60)} h ago`;
-  return `${Math.round(minutes / 1440)} days ago`;
 }

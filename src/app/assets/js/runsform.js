@@ -1,5 +1,6 @@
 // The form of a new run outside of chats: a task, who works on it, with which tools, how far.
 import { $, $$, h, setText } from './dom.js';
+import { draft } from './drafts.js';
 import { call } from './http.js';
 import { state } from './store.js';
 
@@ -16,22 +17,27 @@ const LIMITS = [
   { name: 'max_minutes', label: 'Minutes', least: 1, most: 1440, usual: 30 },
 ];
 
-export function runForm({ like, agent, started }) {
-  const chosen = new Set(like?.servers ?? []);
+// `like`: a run to do again. `started` is called with the run's id, `discarded` once what was typed is thrown away.
+export function runForm({ like, agent, started, discarded }) {
+  const name = `run.${like?.id ?? 'new'}`;
+  const typed = draft.get(name);
+  const chosen = new Set(typed?.servers ?? like?.servers ?? []);
   const servers = h('div', { class: 'servers' }, h('p', { class: 'note', role: 'status' }, 'Looking for tool servers…'));
   const modes = h('div', { class: 'modes' });
   const model = h('select', { id: 'run-model' }, h('option', { value: 'auto' }, 'Auto: picks one that can use tools'),
     (state.models ?? []).filter((each) => each.kind === 'llm' && !each.stale).map((each) => h('option', { value: each.full_name }, `${each.loaded ? '● ' : ''}${each.name}`)));
-  model.value = [...model.options].some((each) => each.value === state.model) ? state.model : 'auto';
+  const wanted = typed?.model ?? state.model;
+  model.value = [...model.options].some((each) => each.value === wanted) ? wanted : 'auto';
   const who = h('select', { id: 'run-agent', onchange: () => hint() }, h('option', { value: '' }, 'None: a model and the tools below'),
     (state.agents ?? []).map((each) => h('option', { value: each.id }, `${each.picture} ${each.name}`.trim())));
-  who.value = like?.agent_id ?? (agent?.tools?.length ? agent.id : '');
+  who.value = typed ? typed.agent_id : like?.agent_id ?? (agent?.tools?.length ? agent.id : '');
   if (who.selectedIndex < 0) who.value = '';
   const task = h('textarea', { id: 'run-task', class: 'textarea', rows: 4, required: true, placeholder: 'Say what is to be done, and what the result should be.' });
-  task.value = like?.task ?? '';
+  task.value = typed?.task ?? like?.task ?? '';
   const rest = h('small', { class: 'rest' });
   const general = h('p', { class: 'wrong', role: 'alert', hidden: true });
   const start = h('button', { type: 'submit', class: 'button primary' }, 'Start');
+  const away = h('button', { type: 'button', class: 'button', hidden: !typed, onclick: () => { draft.set(name, null); discarded(); } }, 'Discard');
   const form = h('form', { class: 'new pane', novalidate: true, 'aria-label': 'New run' },
     field('task', 'Task', task),
     h('div', { class: 'pair' }, field('agent_id', 'Agent', who), field('model', 'Model', model)),
@@ -39,8 +45,10 @@ export function runForm({ like, agent, started }) {
     h('fieldset', { class: 'field', 'data-field': 'approve' }, h('legend', {}, 'What you are asked about'), modes, wrongLine('approve')),
     h('fieldset', { class: 'field' }, h('legend', {}, 'Limits'), h('div', { class: 'limits' }, LIMITS.map(limit))),
     general,
-    h('div', { class: 'go' }, start));
+    h('div', { class: 'go' }, start, away));
+  for (const input of numbers()) input.value = typed?.limits?.[input.name] ?? '';
   form.addEventListener('submit', (event) => { event.preventDefault(); send(); });
+  form.addEventListener('input', keep);
   hint();
   fill();
 
@@ -51,14 +59,27 @@ export function runForm({ like, agent, started }) {
     rest.hidden = !names.length;
   }
 
+  function numbers() { return LIMITS.map((each) => $(`[name=${each.name}]`, form)); }
+
+  // Esc, a click beside the dialog, a reload: it is here again next time.
+  function keep() {
+    const limits = Object.fromEntries(numbers().filter((input) => input.value).map((input) => [input.name, input.value]));
+    const some = task.value.trim() || Object.keys(limits).length;
+    draft.set(name, some ? { task: task.value, agent_id: who.value, model: model.value, servers: [...chosen], approve: approval() ?? typed?.approve, limits } : null);
+    away.hidden = !some;
+  }
+
+  function approval() { return $('input[name=approve]:checked', form)?.value ?? null; }
+
   async function fill() {
     try {
       const kit = await call('GET', 'runs/kit');
       servers.replaceChildren(...(kit.servers.length ? kit.servers.map(box) : [h('p', { class: 'note' }, 'There are none yet.')]),
         ...kit.problems.map((words) => h('p', { class: 'wrong' }, words)),
         kit.servers.some((each) => each.usable) ? '' : h('button', { type: 'button', class: 'button small', 'data-act': 'toolservers', 'aria-haspopup': 'dialog', onclick: comeBack }, 'Open the Tools panel'));
+      const approve = approval() ?? typed?.approve;
       modes.replaceChildren(...kit.modes.map(({ mode, name, words }) => h('label', { class: 'check' },
-        radio(mode), h('span', {}, name, h('small', {}, words)))));
+        radio(mode, approve), h('span', {}, name, h('small', {}, words)))));
     } catch (problem) { servers.replaceChildren(h('p', { class: 'wrong', role: 'alert' }, `${problem.message} ${problem.hint ?? ''}`)); }
   }
 
@@ -67,14 +88,14 @@ export function runForm({ like, agent, started }) {
     document.addEventListener('close', () => { if (form.isConnected) fill(); }, { capture: true, once: true });
   }
 
-  function radio(mode) {
+  function radio(mode, approve) {
     const input = h('input', { type: 'radio', name: 'approve', value: mode });
-    input.checked = mode === 'read-only';
+    input.checked = mode === (approve ?? 'read-only');
     return input;
   }
 
   function box(server) {
-    const input = h('input', { type: 'checkbox', name: 'servers', value: server.name, disabled: !server.usable });
+    const input = h('input', { type: 'checkbox', name: 'servers', value: server.name, disabled: !server.usable, oninput: () => { if (input.checked) chosen.add(server.name); else chosen.delete(server.name); } });
     input.checked = server.usable && chosen.has(server.name);
     return h('label', { class: 'check' }, input, h('span', {}, server.name, h('small', {}, server.words), server.problem ? h('small', { class: 'bad' }, server.problem) : null));
   }
@@ -86,7 +107,7 @@ export function runForm({ like, agent, started }) {
       agent_id: who.value || null,
       model: model.value,
       servers: $$('input[name=servers]:checked', form).map((each) => each.value),
-      approve: $('input[name=approve]:checked', form)?.value ?? null,
+      approve: approval(),
     };
     for (const { name, label, least, most } of LIMITS) {
       const input = $(`[name=${name}]`, form);
@@ -104,6 +125,7 @@ export function runForm({ like, agent, started }) {
     setText(start, 'Starting…');
     try {
       const { run_id: id } = await call('POST', 'runs', asked, { timeout: 0 });
+      if (task.value === asked.task) draft.set(name, null);
       if (form.isConnected) started(id);
     } catch (problem) {
       const place = problem.parameter ?? FIELDS.find(([codes]) => codes.test(problem.code ?? ''))?.[1] ?? null;
