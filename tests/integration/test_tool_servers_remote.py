@@ -13,7 +13,7 @@ import pytest
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
-from core.errors import ToolServerFailed, ToolServerNotTrusted
+from core.errors import ToolServerFailed, ToolServerNotTrusted, ToolTimeout
 from infrastructure.tools.addresses import address_problem, url_problem
 from tests.sockets import Receive, Send, free_port, serve, until
 from tests.tool_boxes import Box, box
@@ -145,6 +145,21 @@ async def test_the_end_of_a_session_is_not_waited_for_in_vain(
             with pytest.raises(ToolServerFailed, match="It was stopped"):
                 await waiting
         assert older.asked[-1] == "DELETE"
+
+
+async def test_a_server_that_takes_no_cancel_keeps_no_call_waiting(tmp_path: Path) -> None:
+    async with (
+        older_server(deaf=True) as (older, url),
+        box(tmp_path, {"remote": {"url": url}}) as tools,
+    ):
+        await tools.tools(["remote"])
+        for _ in range(2):
+            with pytest.raises(ToolTimeout):
+                await tools.call("remote", "wait", {}, seconds=0.1)
+            said = await tools.call("remote", "shout", {"text": "still"}, seconds=20)
+            assert said.text == "STILL"
+        assert older.asked.count("notifications/cancelled") == 2
+        assert (await tools.server("remote")).state == "ready"
 
 
 async def test_a_server_that_was_away_is_reached_again_by_the_next_call(tmp_path: Path) -> None:

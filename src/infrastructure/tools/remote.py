@@ -12,6 +12,7 @@ import httpx2
 from httpcore2 import AnyIOBackend, AsyncConnectionPool, AsyncNetworkBackend, AsyncNetworkStream
 
 from infrastructure.tools.addresses import address_problem
+from infrastructure.tools.aside import Aside
 
 CONNECT_SECONDS = 10.0
 # Far more than any description of a sign-in, or sentence of a refusal.
@@ -126,7 +127,7 @@ def remote_client(
     return httpx2.AsyncClient(
         auth=auth,
         event_hooks={"response": [heard] if heard else []},
-        transport=_Transport(allow_private=allow_private),
+        transport=Aside(_Transport(allow_private=allow_private)),
         headers={"User-Agent": "lmdesk", **headers},
         # How long an answer may take is for the caller of a tool to say.
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
