@@ -1,5 +1,6 @@
 """Running a web server: taking the port, ending on a signal, and never outliving its welcome."""
 
+import asyncio
 import errno
 import gc
 import http.client
@@ -7,8 +8,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
 import psutil
@@ -111,20 +112,53 @@ def run_server(
         server.should_exit = True
 
     doorway = Doorway(build, on_ready=ready, on_failure=give_up)
-    server = _Server(
-        uvicorn.Config(
-            guarded(doorway, settings),
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=KEEPALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
+    server = _Server(_config(doorway, settings))
     server.run(sockets=[taken])
     if doorway.failure is not None:
         raise doorway.failure
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, taken: socket.socket, build: Callable[[], House]
+) -> AsyncGenerator[None]:
+    """The same within a running loop, from when it is ready until the block is left.
+
+    Signals are the caller's. Raises what kept it from starting.
+    """
+    opened = asyncio.Event()
+    doorway = Doorway(build, on_ready=opened.set, on_failure=opened.set)
+    server = _Guest(_config(doorway, settings))
+    living = asyncio.create_task(server.serve(sockets=[taken]), name="desk")
+    living.add_done_callback(lambda _: opened.set())
+    try:
+        await opened.wait()
+        if doorway.failure is not None:
+            raise doorway.failure
+        yield
+    finally:
+        server.should_exit = True
+        await living
+
+
+def _config(doorway: Doorway, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        guarded(doorway, settings),
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEPALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+class _Guest(uvicorn.Server):
+    """In a process whose signals are not its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import psutil
 import pytest
 
+from api.data_folder import claimed
 from api.doors import with_doors
 from api.main import create_app
 from api.security import guarded
@@ -261,18 +263,69 @@ async def started(folder: Path, *arguments: str) -> AsyncGenerator[Any]:
         yield client
 
 
-async def test_a_program_starts_it_without_a_desk_and_ends_it(tmp_path: Path) -> None:
+async def test_programs_that_start_it_without_a_desk_share_one_that_outlives_each(
+    tmp_path: Path,
+) -> None:
+    """As Claude and Cursor do, with nothing but this command in their files."""
     studio = ScriptedLMStudio(tokens=3)
-    async with serve(studio) as url:
-        arguments = ("--lmstudio-url", url, "--port", str(free_port()))
+    port = free_port()
+    here, may_go = asyncio.Event(), asyncio.Event()
+
+    async def first(*arguments: str) -> Any:
         async with started(tmp_path, *arguments) as client:
             models = told(await client.call_tool("list_models", {}))
+            here.set()
+            await may_go.wait()
+        return models
+
+    def ours() -> int:
+        return sum("mcp" in each.cmdline() for each in psutil.Process().children())
+
+    async with serve(studio) as url:
+        arguments = ("--lmstudio-url", url, "--port", str(port))
+        visit = asyncio.create_task(first(*arguments))
+        await asyncio.wait([visit, asyncio.create_task(here.wait())], return_when="FIRST_COMPLETED")
+        async with started(tmp_path, *arguments) as client:
             answer = told(await client.call_tool("chat_completion", {"prompt": "Count"}))
-        ours = [p for p in psutil.Process().children() if "mcp" in p.cmdline()]
+            # A person can look on, and answer what a run asks.
+            async with DeskUnderTest(base_url=f"http://127.0.0.1:{port}") as desk:
+                page = await desk.get("/", headers={"accept": "text/html"})
+            both = ours()
+            may_go.set()
+            models = await visit
+            left = ours()
+            again = told(await client.call_tool("list_models", {}))
 
     assert QWEN in {model["id"] for model in models}
     assert answer["content"].split() == ["0", "1", "2"]
-    assert ours == []
+    assert page.status_code == 200
+    assert QWEN in {model["id"] for model in again}
+    assert (both, left, ours()) == (2, 1, 0)
+
+
+def test_a_signal_ends_it_though_its_input_stays_open(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("LMDESK_")}
+    held = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", "app", "mcp", "--port", str(free_port())]
+    own = {"LMDESK_DATA_DIR": str(tmp_path / "data"), "LMDESK_EMBEDDED": "off"}
+    with subprocess.Popen(command, env=environment | own, cwd=tmp_path, **held) as program:
+        assert program.stdin
+        assert program.stdout
+        program.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+        program.stdin.flush()
+        assert b'"id":1' in program.stdout.readline().replace(b" ", b"")
+        program.terminate()
+        assert program.wait(30) == 130
+
+
+async def test_a_data_folder_that_somebody_else_uses_is_said_to_the_one_who_asks(
+    tmp_path: Path,
+) -> None:
+    with claimed(tmp_path / "data"):
+        async with started(tmp_path, "--port", str(free_port())) as client:
+            result = await client.call_tool("list_models", {})
+    assert result.is_error
+    assert "Another LM Desk is using the data folder" in result.content[0].text
 
 
 async def test_a_program_that_starts_it_sees_the_desk_that_runs(tmp_path: Path) -> None:

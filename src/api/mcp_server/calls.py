@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 import httpx
 
+from core.errors import DeskError
+
 # A tool answers within this much of the client's patience, of which many have only 60 s.
 WAIT_SECONDS = 45.0
 LONGEST_WAIT_SECONDS = 3600.0
@@ -234,6 +236,8 @@ class DeskCalls:
             answer = await self._http.request(
                 method, path, json=body, timeout=LONGEST_WAIT_SECONDS, **options
             )
+        except DeskError as error:
+            raise Refused(f"{error.message} {error.hint}".strip(), error.code) from error
         except httpx.TransportError as error:
             raise Refused("LM Desk does not answer any more. Start it with: lmdesk") from error
         if answer.is_error:

@@ -21,20 +21,23 @@ from app.serve import listen, run_server
 
 def serve(arguments: Namespace) -> int:
     """The page and the API in one process."""
+    return _serve(arguments, whole_desk, port=PAGE_PORT, what="LM Desk", page=True)
 
-    def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
-        def build() -> House:
-            from api.doors import with_doors
-            from api.main import create_app
-            from app.page import mount_page
 
-            app = create_app(settings, sources)
-            page = mount_page(app, own_url, settings.token, root_path=_prefix(settings))
-            return House(app=app, asgi=with_doors(page, app))
+def whole_desk(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
+    """What builds the page and the API."""
+    _prepare_gradio(settings)
 
-        return build
+    def build() -> House:
+        from api.doors import with_doors
+        from api.main import create_app
+        from app.page import mount_page
 
-    return _serve(arguments, building, port=PAGE_PORT, what="LM Desk", page=True)
+        app = create_app(settings, sources)
+        page = mount_page(app, own_url, settings.token, root_path=_prefix(settings))
+        return House(app=app, asgi=with_doors(page, app))
+
+    return build
 
 
 def api(arguments: Namespace) -> int:
@@ -58,6 +61,7 @@ def gui(arguments: Namespace) -> int:
 
     def building(settings: Settings, sources: SettingsSources, own_url: str) -> Callable[[], House]:
         api_url = settings.api_url or f"http://127.0.0.1:{API_PORT}"
+        _prepare_gradio(settings)
 
         def build() -> House:
             from app.page import mount_page
@@ -98,7 +102,6 @@ def _serve(
     settings = with_token(settings)
     with listen(settings) as taken:
         own_url = settings.url(port=taken.getsockname()[1])
-        _prepare_gradio(settings)
 
         def welcome() -> None:
             shown = settings.public_url or own_url
