@@ -323,7 +323,7 @@ def test_axe_finds_nothing(compare_desk: Desk, open_tab: Open) -> None:
 
 
 def test_a_deleted_agent_is_said_left_out_and_brought_back(
-    compare_desk: Desk, open_tab: Open
+    compare_desk: Desk, two: AgentUpstream, open_tab: Open
 ) -> None:
     desk = compare_desk
     made = desk.post("/agents", {"name": "Sec"})
@@ -341,6 +341,9 @@ def test_a_deleted_agent_is_said_left_out_and_brought_back(
     expect(first).to_contain_text("Deleted agent")
     tick = dialog.get_by_label("Ask column 1 the next question")
     expect(tick).not_to_be_checked()
+    two.plays(Say("Beta, once more."), model="beta")
+    dialog.get_by_role("button", name="Ask the ticked columns again").click()
+    expect(column(dialog, 2).locator(".bot-row")).to_contain_text("Beta, once more.")
     first.get_by_role("button", name="Bring back the agent of column 1").click()
     expect(first).to_contain_text("Sec")
     expect(tick).to_be_checked()
