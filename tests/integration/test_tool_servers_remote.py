@@ -9,10 +9,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
+from api.mcp_server.calls import DeskCalls
+from api.mcp_server.tools import build_server
 from core.errors import ToolServerFailed, ToolServerNotTrusted, ToolTimeout
 from infrastructure.tools.addresses import address_problem, url_problem
 from tests.sockets import Receive, Send, free_port, serve, until
@@ -31,6 +34,13 @@ async def official_server() -> AsyncGenerator[str]:
         """Says it louder."""
         return text.upper()
 
+    async with over_http(server) as url:
+        yield url
+
+
+@asynccontextmanager
+async def over_http(server: MCPServer[Any]) -> AsyncGenerator[str]:
+    """Its address."""
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(transport_security=security)
     async with server.session_manager.run(), serve(app) as url:
@@ -160,6 +170,19 @@ async def test_a_server_that_takes_no_cancel_keeps_no_call_waiting(tmp_path: Pat
             assert said.text == "STILL"
         assert older.asked.count("notifications/cancelled") == 2
         assert (await tools.server("remote")).state == "ready"
+
+
+async def test_lm_desk_is_known_by_its_name_whatever_its_address_is(tmp_path: Path) -> None:
+    async with (
+        httpx.AsyncClient() as nobody,
+        over_http(build_server(DeskCalls(nobody))) as url,
+        box(tmp_path, {"desk": {"url": url}}) as tools,
+    ):
+        with pytest.raises(ToolServerFailed, match="it is LM Desk itself") as refused:
+            await tools.tools(["desk"])
+        seen = await tools.server("desk")
+    assert (seen.state, seen.message) == ("failed", refused.value.message)
+    assert "agents have its models already" in seen.hint
 
 
 async def test_a_server_that_was_away_is_reached_again_by_the_next_call(tmp_path: Path) -> None:

@@ -256,10 +256,16 @@ async def test_lm_desk_is_not_among_its_own_tools(tmp_path: Path) -> None:
         "c": {"url": "https://desk.example/mcp"},
         "d": {"command": "/opt/bin/lmdesk", "args": ["mcp"]},
         "e": {"command": "uvx", "args": ["lmdesk", "mcp"]},
+        "e1": {"command": "uvx", "args": ["lmdesk@latest", "mcp"]},
+        "e2": {"command": "sh", "args": ["-lc", "lmdesk mcp"]},
+        "e3": {"command": "/bin/bash", "args": ["-c", "cd /x;exec '/opt/lmdesk' mcp --port 7860"]},
+        "e4": {"command": "python3", "args": ["-m", "app", "mcp"]},
     }
     others = {
         "f": {"url": "http://localhost:7861/mcp"},
         "g": {"command": "uvx", "args": ["mcp-server-fetch"]},
+        "h": {"command": "files", "args": ["/home/ada/my lmdesk", "mcp"]},
+        "i": {"command": "python3", "args": ["-m", "theirs", "mcp"]},
     }
     own.write_text(json.dumps({"mcpServers": {**itself, **others}}))
     addresses = ("http://127.0.0.1:7860", "https://desk.example")

@@ -15,6 +15,7 @@ from core.runs_text import clean
 from core.tool_entries import Configured, FileProblem, ServerEntry
 from core.visible import visible
 from infrastructure.tools.entries import env_file_of, read_entry
+from infrastructure.tools.itself import HINT as ITS_HINT
 from infrastructure.tools.itself import PROBLEM as ITSELF
 from infrastructure.tools.itself import is_itself
 from infrastructure.tools.jsonc import parse, repeated_keys
@@ -228,7 +229,7 @@ class ConfigFiles:
         if bad is None and is_itself(new, self._addresses):
             raise BadParameter(
                 f"The tool server {name} cannot be used: {ITSELF}",
-                hint="Other programs reach LM Desk there; agents have its models already.",
+                hint=ITS_HINT,
             )
         if bad is not None:
             where = f"{bad.key}: " if bad.key else ""

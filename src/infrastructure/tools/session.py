@@ -16,6 +16,7 @@ from core.errors import ToolError, ToolServerFailed, ToolTimeout
 from core.tool_sign_in import ToolServerNeedsSignIn
 from core.tools import OnProgress, Tool, ToolResult
 from core.version import VERSION
+from infrastructure.tools import itself
 from infrastructure.tools.remote import AddressRefused
 from infrastructure.tools.replies import result_of, tool_of
 from infrastructure.tools.ways import Way
@@ -93,19 +94,20 @@ class Session:
                 async with Client(
                     self._way.streams(),
                     message_handler=self._heard,
-                    client_info=mcp_types.Implementation(name="lmdesk", version=VERSION),
+                    client_info=mcp_types.Implementation(name=itself.NAME, version=VERSION),
                     cache=None,
                 ) as client:
                     self._scope.deadline = math.inf
-                    self._introduce(client)
-                    ready.set_result(None)
-                    await self._way.ended.wait()
+                    failure = self._introduce(client)
+                    if failure is None:
+                        ready.set_result(None)
+                        await self._way.ended.wait()
                     # A remote server is told of it, if it listens.
                     self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
         except ToolServerFailed as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the client wraps whatever the wire did in groups
-            failure = self._failed("did not start", _leaf(error))
+            failure = failure or self._failed("did not start", _leaf(error))
             if ready.done():
                 log.info("tool server %s ended: %s", self._server, failure.message)
         finally:
@@ -116,14 +118,21 @@ class Session:
                 # Nobody may be there to hear it.
                 ready.exception()
 
-    def _introduce(self, client: Client) -> None:
+    def _introduce(self, client: Client) -> ToolServerFailed | None:
+        """Take down what it says of itself; why it cannot be used, where it cannot."""
+        about = client.server_info
+        if about is not None and about.name == itself.NAME:
+            return ToolServerFailed(
+                f"The tool server {self._server} cannot be used: {itself.PROBLEM}",
+                hint=itself.HINT,
+            )
         self._client = client
         self.protocol = client.protocol_version
-        about = client.server_info
         if about is not None:
             self.title = " ".join(
                 part for part in (about.title or about.name, about.version) if part
             )
+        return None
 
     async def _heard(self, message: object) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
