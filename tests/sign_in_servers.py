@@ -1,5 +1,6 @@
 """An authorization server and a tool server that asks for its tokens, both the SDK's own."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -37,6 +38,10 @@ class Authority:
         self.tokens: dict[str, AccessToken] = {}
         self.refreshing: dict[str, RefreshToken] = {}
         self.refreshes = 0
+        self.may_answer = asyncio.Event()
+        """Until then whoever asks for keys waits for the answer, though they are given."""
+        self.may_answer.set()
+        self.breaks = False
 
     @property
     def secrets(self) -> list[str]:
@@ -84,11 +89,13 @@ class Authority:
     async def exchange_authorization_code(
         self, client: OAuthClientInformationFull, authorization_code: AuthorizationCode
     ) -> OAuthToken:
-        return self._given(authorization_code)
+        return await self._given(authorization_code)
 
     async def load_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: str
     ) -> RefreshToken | None:
+        if self.breaks:
+            raise RuntimeError("It has a fault, and no answer.")
         return self.refreshing.get(refresh_token)
 
     async def exchange_refresh_token(
@@ -96,7 +103,7 @@ class Authority:
     ) -> OAuthToken:
         self.refreshes += 1
         del self.refreshing[refresh_token.token]
-        return self._given(refresh_token)
+        return await self._given(refresh_token)
 
     async def load_access_token(self, token: str) -> AccessToken | None:
         return self.tokens.get(token)
@@ -109,7 +116,7 @@ class Authority:
         self.tokens.pop(token.token, None)
         self.refreshing.pop(token.token, None)
 
-    def _given(self, grant: AuthorizationCode | RefreshToken) -> OAuthToken:
+    async def _given(self, grant: AuthorizationCode | RefreshToken) -> OAuthToken:
         access, again = (f"{kind}-{secrets.token_urlsafe(24)}" for kind in ("access", "refresh"))
         facts: dict[str, Any] = {
             "client_id": grant.client_id,
@@ -120,6 +127,7 @@ class Authority:
         ends = int(time.time()) + self.lifetime + 3600
         self.tokens[access] = AccessToken(token=access, expires_at=ends, **facts)
         self.refreshing[again] = RefreshToken(token=again, **facts)
+        await self.may_answer.wait()
         return OAuthToken(
             access_token=access,
             token_type="Bearer",

@@ -160,7 +160,7 @@ def server_view(server: ToolServer) -> dict[str, Any]:
         include={
             *("name", "source", "ours", "also_in", "transport", "command", "cwd", "env_names"),
             *("header_names", "state", "message", "hint", "hash", "enabled", "approval", "title"),
-            *("start_seconds", "call_seconds", "inherit_env", "signed_in"),
+            *("start_seconds", "call_seconds", "inherit_env", "signed_in", "signing_in"),
             *("program", "leads_to", "named", "differences"),
         }
     )

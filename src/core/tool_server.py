@@ -87,6 +87,8 @@ class ToolServer(Value):
     header_names: tuple[str, ...] = ()
     signed_in: bool = False
     """There is a key for it that signing in gave. The key itself is never shown."""
+    signing_in: bool = False
+    """A person was told where to sign in to it, and is awaited."""
     state: ToolServerState
     message: str = ""
     hint: str = ""

@@ -15,7 +15,7 @@ from core.tool_life import ServerLife
 from core.tool_room import ToolRoom, ToolRules
 from core.tool_server import SessionDoor, ToolServer, ToolServerChanged, ToolServerList
 from core.tool_shelf import ToolShelf, some_of
-from core.tool_sign_in import SignInAnswer, SignInGone, SignInPage, SignIns
+from core.tool_sign_in import SignInAnswer, SignInGone, SignInPage, SignIns, challenge_of
 from core.tools import ApprovalMode, OnProgress, Tool, ToolResult
 
 LOOK_SECONDS = 5.0
@@ -303,12 +303,12 @@ class ToolServers:
                 f"{name} has a key in its headers already.",
                 hint=f"Take Authorization out of it in {entry.source} to sign in instead.",
             )
-        return await self._signing.begin(entry, return_to)
+        return await self._signing.begin(entry, return_to, challenge_of(life.failure))
 
-    async def finish_sign_in(self, answer: SignInAnswer) -> str:
-        """Take what their browser brought back; the name of the server. It is started.
+    async def finish_sign_in(self, answer: SignInAnswer) -> ToolServer:
+        """Take what their browser brought back; the server as it is after its start.
 
-        Raises SignInGone, SignInFailed.
+        Raises SignInGone, SignInFailed, or ToolServerNotFound where it was removed meanwhile.
         """
         if self._signing is None:
             raise SignInGone("No sign-in was begun here.")
@@ -317,14 +317,16 @@ class ToolServers:
             # Its state says what became of it.
             async with asyncio.timeout(FIRST_START_SECONDS):
                 await self.restart(name)
-        return name
+        await self._shelf.read()
+        return self._shelf.view(self._shelf.life(name))
 
     async def sign_out(self, name: str) -> ToolServer:
         """Throw the keys away that signing in gave, and end it."""
         await self._shelf.read()
         life = self._shelf.life(name)
-        await life.stop()
+        # In this order: a call that waits would start it again with what is still there.
         await self._shelf.forget_keys(name)
+        await life.stop()
         return self._shelf.view(life)
 
     # -- our own file ----------------------------------------------------------------------------

@@ -145,10 +145,12 @@ class ToolShelf:
     def view(self, life: ServerLife) -> ToolServer:
         """As a person sees it."""
         entry = life.entry
-        return life.view(
+        view = life.view(
             ours=bool(self.files) and entry.source == self.files[0],
             signed_in=(entry.name, entry.url) in self._keys,
         )
+        waits = self._signing is not None and entry.name in self._signing.waiting
+        return view.model_copy(update={"signing_in": waits})
 
     async def choose(self, life: ServerLife, **changes: Any) -> None:
         """Keep what a person chose. Raises StorageError."""

@@ -12,6 +12,16 @@ class ToolServerNeedsSignIn(ToolServerFailed):
 
     code = "tool_server_needs_sign_in"
 
+    def __init__(self, message: str, *, hint: str = "", challenge: str = "") -> None:
+        """`challenge` is how it asked for that, in its own words."""
+        super().__init__(message, hint=hint)
+        self.challenge = challenge
+
+
+def challenge_of(failure: ToolError | None) -> str:
+    """How the server asked for a sign-in when it last failed; empty where it did not."""
+    return failure.challenge if isinstance(failure, ToolServerNeedsSignIn) else ""
+
 
 class SignInFailed(ToolError):
     """The server's sign-in did not end with a key for us."""
@@ -49,10 +59,16 @@ class SignInAnswer(Value):
 class SignIns(Protocol):
     """Signs in to tool servers, and keeps the keys that come of it."""
 
-    async def begin(self, entry: ServerEntry, return_to: str) -> SignInPage:
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Servers whose sign-in waits for a person."""
+        ...
+
+    async def begin(self, entry: ServerEntry, return_to: str, challenge: str = "") -> SignInPage:
         """Ask the server where to sign in; an earlier attempt for it is over.
 
-        `return_to` is the address of ours that the browser comes back to. Raises SignInFailed.
+        `return_to` is the address of ours that the browser comes back to, `challenge` how the
+        server asked for it, where it did so at a call. Raises SignInFailed.
         """
         ...
 

@@ -20,6 +20,7 @@ from api.settings import Settings
 from app.client import DeskClient
 from app.tools_ui import add_return
 from core.errors import ToolServerFailed
+from core.tool_server import ToolServer
 from core.tool_sign_in import SignInAnswer, SignInFailed, SignInGone, ToolServerNeedsSignIn
 from infrastructure.tools.keys import KeyFile
 from infrastructure.tools.signing_in import SigningIn
@@ -163,7 +164,7 @@ async def test_a_token_that_ends_in_the_middle_is_refreshed_and_the_call_is_made
             await tools.aclose()
 
 
-async def complete(tools: Box, return_to: str) -> str:
+async def complete(tools: Box, return_to: str) -> ToolServer:
     """All of a sign-in, with what its page would bring back."""
     page = await tools.sign_in("far", return_to)
     return await tools.finish_sign_in(await brought_back(page.url))
@@ -413,7 +414,7 @@ async def test_where_programs_cannot_register_a_client_of_the_entrys_own_signs_i
         assert "of-the-entry" not in seen.model_dump_json()
         await tools.say_yes("far")
         try:
-            assert await complete(tools, back) == "far"
+            assert (await complete(tools, back)).state == "ready"
             assert (await tools.call("far", "shout", {"text": "a"}, seconds=20)).text == "A"
             made.revoke()
             assert (await tools.call("far", "shout", {"text": "b"}, seconds=20)).text == "B"

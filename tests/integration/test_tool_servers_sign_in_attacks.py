@@ -11,7 +11,8 @@ from core.errors import ToolServerFailed
 from core.tool_entries import ServerEntry
 from core.tool_sign_in import SignInAnswer, SignInFailed
 from infrastructure.tools.keys import KeyFile
-from infrastructure.tools.signed_in import sign_in_problem
+from infrastructure.tools.remote import AddressRefused, remote_client
+from infrastructure.tools.sign_in_places import sign_in_problem
 from infrastructure.tools.signing_in import SigningIn
 from tests.sockets import Watch, json_reply, serve
 from tests.tool_boxes import Box
@@ -181,3 +182,53 @@ async def test_a_server_elsewhere_cannot_send_us_to_this_machine(tmp_path: Path)
     assert sign_in_problem("http://auth.example/x", far)
     assert sign_in_problem("http://192.168.1.9/x", home) == ""
     assert sign_in_problem("http://169.254.169.254/x", home)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "127。0。0。1",
+        "foo.localhost",
+        "localhost.",
+        "ⓛocalhost",
+        "[::ffff:127.0.0.1]",
+        "192.168.257",
+        "169.254.43518",
+        "0",
+        "a%2eexample",
+        "a\\b.example",
+    ],
+)
+async def test_no_way_to_write_a_host_sends_a_browser_to_this_machine(host: str) -> None:
+    far = ServerEntry(name="far", source="x", transport="http", url="https://tools.example/mcp")
+    home = far.model_copy(update={"url": "http://nas.home/mcp", "allow_private": True})
+    for entry in (far, home):
+        assert sign_in_problem(f"https://{host}/", entry)
+
+
+async def test_names_in_other_scripts_and_single_words_are_hosts_like_others() -> None:
+    far = ServerEntry(name="far", source="x", transport="http", url="https://tools.example/mcp")
+    home = far.model_copy(update={"url": "http://nas.home/mcp", "allow_private": True})
+    for host in ("bücher.example", "a_b.c-d.example", "auth4.example:8443", "[2606:4700::1111]"):
+        assert sign_in_problem(f"https://{host}/x", far) == ""
+    assert sign_in_problem("http://router/x", home) == ""
+
+
+async def test_a_name_that_leads_here_is_refused_in_a_sign_in_to_a_server_elsewhere() -> None:
+    async def nobody(scope: Any, receive: Any, send: Any) -> None:
+        await json_reply(send, 200, {})
+
+    async with serve(nobody) as url:
+        port = url.rpartition(":")[2]
+        for own, is_refused in (("nas.home", True), ("127.0.0.1", False), (None, False)):
+            async with remote_client({}, allow_private=True, only_here=own) as client:
+                if is_refused:
+                    with pytest.raises(AddressRefused, match="this machine"):
+                        await client.get(f"http://127.1:{port}/")
+                else:
+                    assert (await client.get(f"http://127.1:{port}/")).status_code == 200

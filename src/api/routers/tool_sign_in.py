@@ -39,13 +39,27 @@ async def come_back(
     """Where a server's sign-in page sends the browser back to. Each sign-in counts once."""
     answer = SignInAnswer(state=state or "", code=code, error=error, iss=iss)
     try:
-        name = await desk.tools.finish_sign_in(answer)
+        server = await desk.tools.finish_sign_in(answer)
     except DeskError as failure:
         status = 404 if isinstance(failure, NotFound) else 400
         return signed_in_page(
             "That did not work", f"{failure.message} {failure.hint}".strip(), status=status
         )
-    return signed_in_page("You are signed in", f"LM Desk can use {name} now.")
+    return signed_in_page(*_how_it_is(server))
+
+
+def _how_it_is(server: ToolServer) -> tuple[str, str]:
+    """What became of it since the key came: somebody may have said no, or its tools are others."""
+    name = server.name
+    if not server.signed_in:
+        why = f"Meanwhile {name} was signed out of, or is not trusted any more. No key was kept."
+        return "You are not signed in", why
+    if server.state == "ready":
+        return "You are signed in", f"LM Desk can use {name} now."
+    if server.state in ("idle", "asleep", "starting"):
+        return "You are signed in", f"LM Desk can use {name} once it has started."
+    more = f"{server.message} {server.hint}".strip()
+    return "You are signed in", f"LM Desk cannot use {name} yet. {more}".strip()
 
 
 @router.post("/{name}/sign-in")

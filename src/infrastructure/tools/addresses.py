@@ -39,7 +39,7 @@ def url_problem(url: str, *, allow_private: bool) -> str:
 
 def address_problem(address: Address, host: str, allow_private: bool) -> str:
     """Why `host` must not be reached at this address; empty where it may."""
-    plain = _unwrapped(address)
+    plain = unwrapped(address)
     if plain.is_link_local or plain in _METADATA:
         return f"{host} is {plain}, where clouds keep their keys; that is never allowed."
     if plain.is_loopback:
@@ -68,7 +68,7 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-def _unwrapped(address: Address) -> Address:
+def unwrapped(address: Address) -> Address:
     """The IPv4 address an IPv6 one stands for, where it stands for one."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:

@@ -14,8 +14,8 @@ from infrastructure.tools.logs import ServerLog, end_of, last_lines, log_path
 from infrastructure.tools.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from infrastructure.tools.renewing import Renewals, SignedIn
     from infrastructure.tools.session import Session
-    from infrastructure.tools.signed_in import SignedIn
     from infrastructure.tools.ways import Way
 
 
@@ -26,6 +26,7 @@ class ToolDoor:
         """`keys` are what signing in gave."""
         self._logs = logs
         self._keys = keys
+        self._renewals: Renewals | None = None
         self._watchdog = Watchdog()
 
     async def open(
@@ -87,9 +88,11 @@ class ToolDoor:
         kept = await self._keys.get(entry.name, entry.url)
         if not kept.get("tokens"):
             return None
-        from infrastructure.tools.signed_in import SignedIn
+        from infrastructure.tools.renewing import Renewals, SignedIn
 
-        return SignedIn(entry, self._keys, kept)
+        if self._renewals is None:
+            self._renewals = Renewals(self._keys)
+        return SignedIn(entry, self._renewals)
 
     async def log_end(self, server: str) -> str:
         """The last lines it wrote; empty where it wrote nothing."""
@@ -97,6 +100,8 @@ class ToolDoor:
 
     async def aclose(self) -> None:
         """Every session is closed by now."""
+        if self._renewals is not None:
+            await self._renewals.aclose()
         await self._watchdog.aclose()
 
 

@@ -11,7 +11,7 @@ import httpcore2
 import httpx2
 from httpcore2 import AnyIOBackend, AsyncConnectionPool, AsyncNetworkBackend, AsyncNetworkStream
 
-from infrastructure.tools.addresses import address_problem
+from infrastructure.tools.addresses import address_problem, is_local, unwrapped
 from infrastructure.tools.aside import Aside
 
 CONNECT_SECONDS = 10.0
@@ -26,8 +26,9 @@ class AddressRefused(Exception):
 class _LookingBackend(AsyncNetworkBackend):
     """Connects to exactly the address it looked at, so that a name cannot change in between."""
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, *, allow_private: bool, only_here: str | None = None) -> None:
         self._allow_private = allow_private
+        self._only_here = only_here
         self._below = AnyIOBackend()
 
     async def connect_tcp(
@@ -53,12 +54,16 @@ class _LookingBackend(AsyncNetworkBackend):
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             # One bad address among good ones is a trick too.
-            problem = address_problem(
-                ip_address(address.partition("%")[0]), host, self._allow_private
-            )
-            if problem:
+            literal = ip_address(address.partition("%")[0])
+            if problem := address_problem(literal, host, self._allow_private):
                 raise AddressRefused(problem)
+            if unwrapped(literal).is_loopback and not self._may_lead_here(host):
+                raise AddressRefused(f"{host} leads to this machine ({literal}).")
         return addresses
+
+    def _may_lead_here(self, host: str) -> bool:
+        own = self._only_here
+        return own is None or is_local(own) or host.lower() == own
 
     async def connect_unix_socket(
         self,
@@ -75,14 +80,14 @@ class _LookingBackend(AsyncNetworkBackend):
 class _Transport(httpx2.AsyncHTTPTransport):
     """httpx2's own, on the careful backend; neither proxies nor `.netrc` are looked at."""
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, *, allow_private: bool, only_here: str | None) -> None:
         super().__init__(trust_env=False)
         self._pool = AsyncConnectionPool(
             ssl_context=httpx2.create_ssl_context(trust_env=False),
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=3,  # most servers close after five, and a call sent then is lost
-            network_backend=_LookingBackend(allow_private=allow_private),
+            network_backend=_LookingBackend(allow_private=allow_private, only_here=only_here),
         )
 
 
@@ -117,17 +122,19 @@ def remote_client(
     allow_private: bool,
     heard: Callable[[httpx2.Response], Awaitable[None]] | None = None,
     auth: httpx2.Auth | None = None,
+    only_here: str | None = None,
 ) -> httpx2.AsyncClient:
     """A client for one server; close it. The MCP client follows no redirect to another origin.
 
-    `heard` gets every answer's head.
+    `heard` gets every answer's head. `only_here`, in a sign-in, is the server's own host: no other
+    may lead to this machine, unless that is where the server is.
     """
     # It logs whole addresses, and a secret may be in one.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         auth=auth,
         event_hooks={"response": [heard] if heard else []},
-        transport=Aside(_Transport(allow_private=allow_private)),
+        transport=Aside(_Transport(allow_private=allow_private, only_here=only_here)),
         headers={"User-Agent": "lmdesk", **headers},
         # How long an answer may take is for the caller of a tool to say.
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),

@@ -212,6 +212,7 @@ class Session:
             return ToolServerNeedsSignIn(
                 f"The tool server {self._server} wants you to sign in before it can be used.",
                 hint="Press Sign in under Tools, or put a token into its headers.",
+                challenge=self._way.challenge,
             )
         return ToolServerFailed(
             f"The tool server {self._server} {what}. {why}".rstrip(),

@@ -6,49 +6,32 @@ for that client: whoever needs it imports it when it is needed.
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider
-from mcp.shared.auth import (
-    OAuthClientInformationFull,
-    OAuthClientMetadata,
-    OAuthMetadata,
-    OAuthToken,
-    ProtectedResourceMetadata,
-)
+from mcp.shared.auth import OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl, BaseModel
 
 from core.tool_entries import ServerEntry
-from infrastructure.tools.addresses import is_local, url_problem
-from infrastructure.tools.keys import KeyFile
 from infrastructure.tools.remote import AddressRefused
+from infrastructure.tools.sign_in_places import sign_in_problem
 
 UNAUTHORIZED = 401
-_Model = TypeVar("_Model", bound=BaseModel)
-# In the past, whatever the clock says.
-_LONG_AGO = 1.0
-
-
-def sign_in_problem(url: str, entry: ServerEntry) -> str:
-    """Why an address that a server's sign-in names must not be used; empty where it may."""
-    if problem := url_problem(url, allow_private=entry.allow_private):
-        return problem
-    host, own = urlsplit(url).hostname or "", urlsplit(entry.url).hostname or ""
-    if is_local(host) and not is_local(own):
-        return f"{host} is this machine, which a server elsewhere must not send LM Desk to."
-    return ""
 
 
 class Bounded(httpx2.Auth):
     """Drives the client's sign-in; each address it asks on the way is looked at first."""
 
-    def __init__(self, provider: OAuthClientProvider, entry: ServerEntry) -> None:
+    def __init__(
+        self, provider: OAuthClientProvider, entry: ServerEntry, challenge: str = ""
+    ) -> None:
+        """`challenge` is how the server asked for a sign-in at a call; it may not ask at a ping."""
         silence()
         self._provider = provider
         self._entry = entry
+        self._challenge = challenge
 
     async def async_auth_flow(
         self, request: httpx2.Request
@@ -60,82 +43,20 @@ class Bounded(httpx2.Auth):
                 if outgoing is not request:
                     look_at(outgoing, self._entry)
                 response = yield outgoing
+                if outgoing is request and self._asked_for_more(response):
+                    headers = {"www-authenticate": self._challenge}
+                    response = httpx2.Response(UNAUTHORIZED, headers=headers, request=request)
+                    self._challenge = ""  # once: the next answer is one to a new key
                 outgoing = await flow.asend(response)
         except StopAsyncIteration:
             return
         finally:
             await flow.aclose()
 
-
-class SignedIn(httpx2.Auth):
-    """Sends the access token along, and has the client refresh it; it never begins a sign-in."""
-
-    def __init__(self, entry: ServerEntry, keys: KeyFile, kept: Mapping[str, Any]) -> None:
-        silence()
-        self._entry = entry
-        self._provider = provider = OAuthClientProvider(
-            entry.url, client_metadata(str(kept["return_to"])), _Storage(entry, keys, kept)
-        )
-        # The client keeps these in memory alone; without them it would refresh at the wrong place.
-        context = provider.context
-        context.oauth_metadata = _model(OAuthMetadata, kept.get("metadata"))
-        context.protected_resource_metadata = _model(
-            ProtectedResourceMetadata, kept.get("resource")
-        )
-        context.auth_server_url = kept.get("auth_server")
-        context.token_expiry_time = kept.get("expires_at")
-
-    async def async_auth_flow(
-        self, request: httpx2.Request
-    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        for is_last in (False, True):
-            flow = self._provider.async_auth_flow(request)
-            try:
-                outgoing = await anext(flow)
-                while outgoing is not request:  # the token is old, so a refresh comes first
-                    look_at(outgoing, self._entry)
-                    response = yield outgoing
-                    outgoing = await flow.asend(response)
-            finally:
-                # Further on it would hold other calls back until this one is answered, and would
-                # begin a sign-in nobody asked for.
-                await flow.aclose()
-            response = yield request
-            if is_last or response.status_code != UNAUTHORIZED or not self._ages(request):
-                return
-
-    def _ages(self, request: httpx2.Request) -> bool:
-        """Have the token that was refused refreshed; whether there may be another one."""
-        context = self._provider.context
-        if not context.can_refresh_token():
-            return False
-        now = context.current_tokens
-        # Another call may have had it refreshed meanwhile.
-        if now is not None and request.headers.get("authorization") == f"Bearer {now.access_token}":
-            context.token_expiry_time = _LONG_AGO
-        return True
-
-
-class _Storage:
-    """What the client reads and writes of one server's keys."""
-
-    def __init__(self, entry: ServerEntry, keys: KeyFile, kept: Mapping[str, Any]) -> None:
-        self._entry = entry
-        self._keys = keys
-        self._kept = kept
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return _model(OAuthToken, self._kept.get("tokens"))
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self._kept = {**self._kept, **parts_of(tokens)}
-        await self._keys.put(self._entry.name, self._entry.url, **parts_of(tokens))
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return _model(OAuthClientInformationFull, self._kept.get("client"))
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        await self._keys.put(self._entry.name, self._entry.url, client=dumped(client_info))
+    def _asked_for_more(self, response: httpx2.Response) -> bool:
+        """Whether the challenge counts, and not this answer to a ping."""
+        further = "insufficient_scope" in self._challenge
+        return bool(self._challenge) and (response.status_code != UNAUTHORIZED or further)
 
 
 def parts_of(tokens: OAuthToken) -> dict[str, Any]:
@@ -171,7 +92,3 @@ def client_metadata(return_to: str) -> OAuthClientMetadata:
 def silence() -> None:
     """The client logs its failures with what it was sent, and a key may be in that."""
     logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)
-
-
-def _model(kind: type[_Model], value: Any) -> _Model | None:
-    return None if value is None else kind.model_validate(value)

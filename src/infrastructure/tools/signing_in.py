@@ -29,6 +29,9 @@ _PING_HEADERS = {
     "accept": "application/json, text/event-stream",
     "mcp-protocol-version": "2025-06-18",
 }
+_REPLACED = "was asked once more where to sign in, so this sign-in is over: the newer one counts."
+_FORGOTTEN = "was signed out of meanwhile, or is not trusted any more, so this sign-in is over."
+_ENDING = "was not signed in to: LM Desk is ending."
 _DENIED = {"access_denied": "You, or the server, said no."}
 
 
@@ -44,15 +47,24 @@ class SigningIn:
         """Servers whose sign-in waits for a person."""
         return tuple(name for name, flow in self._flows.items() if flow.waits)
 
-    async def begin(self, entry: ServerEntry, return_to: str) -> SignInPage:
+    async def begin(self, entry: ServerEntry, return_to: str, challenge: str = "") -> SignInPage:
         """Ask the server where to sign in; an earlier attempt for it is over.
 
-        `return_to` is the address of ours that the browser comes back to. Raises SignInFailed.
+        `return_to` is the address of ours that the browser comes back to, `challenge` how the
+        server asked for it, where it did so at a call. Raises SignInFailed.
         """
-        await self._give_up(entry.name)
-        flow = self._flows[entry.name] = _Flow(entry, return_to, self._keys)
+        flow = _Flow(entry, return_to, self._keys, challenge)
+        before = self._flows.get(entry.name)
+        self._flows[entry.name] = flow  # before anything is waited for, so that none is forgotten
         flow.start()
-        return await flow.shown()
+        try:
+            if before is not None:
+                await before.give_up(_REPLACED)
+            return await flow.shown()
+        except BaseException:
+            self._is_over(flow)
+            flow.cancel()  # nobody would ever see its page
+            raise
 
     async def finish(self, answer: SignInAnswer) -> str:
         """Take what came back, once; the name of the server that is signed in to now.
@@ -60,9 +72,11 @@ class SigningIn:
         Raises SignInGone, SignInFailed.
         """
         for name, flow in self._flows.items():
-            if flow.waits_for(answer.state):
-                del self._flows[name]  # once
-                await flow.came_back(answer)
+            if flow.waits_for(answer.state):  # once
+                try:
+                    await flow.came_back(answer)
+                finally:
+                    self._is_over(flow)
                 return name
         raise SignInGone(
             "This sign-in is over: it took longer than "
@@ -76,27 +90,33 @@ class SigningIn:
 
     async def forget(self, server: str) -> None:
         """Throw its keys away. Raises StorageError."""
-        await self._give_up(server)
+        await self._give_up(server, _FORGOTTEN)
         await self._keys.drop(server)
 
     async def aclose(self) -> None:
         """Give up what was begun."""
         for name in list(self._flows):
-            await self._give_up(name)
+            await self._give_up(name, _ENDING)
 
-    async def _give_up(self, server: str) -> None:
+    async def _give_up(self, server: str, why: str) -> None:
         flow = self._flows.pop(server, None)
         if flow is not None:
-            await flow.aclose()
+            await flow.give_up(why)
+
+    def _is_over(self, flow: "_Flow") -> None:
+        if self._flows.get(flow.server) is flow:
+            del self._flows[flow.server]
 
 
 class _Flow:
     """One attempt. It is also the storage the client reads from and writes to."""
 
-    def __init__(self, entry: ServerEntry, return_to: str, keys: KeyFile) -> None:
+    def __init__(self, entry: ServerEntry, return_to: str, keys: KeyFile, challenge: str) -> None:
+        self.server = entry.name
         self._entry = entry
         self._return_to = return_to
         self._keys = keys
+        self._challenge = challenge
         self._state = ""
         loop = asyncio.get_running_loop()
         self._page: asyncio.Future[str] = loop.create_future()
@@ -112,11 +132,7 @@ class _Flow:
         """Where to send the person. Raises SignInFailed."""
         assert self._task is not None
         either: set[asyncio.Future[Any]] = {self._task, self._page}
-        try:
-            await asyncio.wait(either, timeout=SERVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._task.cancel()  # nobody would ever see its page
-            raise
+        await asyncio.wait(either, timeout=SERVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not self._page.done():
             await self.aclose()
             raise self._failure or self._failed("did not say in time where to sign in.")
@@ -152,11 +168,22 @@ class _Flow:
         if self._failure is not None:
             raise self._failure
 
+    async def give_up(self, why: str) -> None:
+        """End it, and say why to whoever waits for it."""
+        if self._task is not None and not self._task.done():
+            self._failure = self._failed(why)
+        await self.aclose()
+
     async def aclose(self) -> None:
-        """Give it up."""
+        """End it."""
+        self.cancel()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def cancel(self) -> None:
+        """Have it end."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
 
     # -- the client's side -----------------------------------------------------------------------
 
@@ -173,6 +200,7 @@ class _Flow:
         from mcp.client.auth import OAuthClientProvider
 
         from infrastructure.tools.remote import keep_small, remote_client
+        from infrastructure.tools.sign_in_places import own_host
         from infrastructure.tools.signed_in import (
             UNAUTHORIZED,
             Bounded,
@@ -195,7 +223,8 @@ class _Flow:
                 headers,
                 allow_private=entry.allow_private,
                 heard=keep_small,
-                auth=Bounded(provider, entry),
+                auth=Bounded(provider, entry, self._challenge),
+                only_here=own_host(entry),
             ) as client,
             client.stream("POST", entry.url, json=_PING, headers=_PING_HEADERS) as response,
         ):
@@ -218,7 +247,7 @@ class _Flow:
 
     async def _show(self, url: str) -> None:
         from infrastructure.tools.remote import AddressRefused
-        from infrastructure.tools.signed_in import sign_in_problem
+        from infrastructure.tools.sign_in_places import sign_in_problem
 
         # A browser opens it, so what it is matters as much as where it leads.
         if problem := sign_in_problem(url, self._entry):

@@ -10,8 +10,10 @@ from mcp.client import streamable_http
 
 from infrastructure.tools.child import Child
 from infrastructure.tools.remote import keep_small, remote_client
+from infrastructure.tools.renewing import SignedIn
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
+MAX_CHALLENGE = 4000
 
 
 class Way(Protocol):
@@ -40,6 +42,11 @@ class Way(Protocol):
         ...
 
     @property
+    def challenge(self) -> str:
+        """How it asked for that, in its own words; empty where it did not."""
+        ...
+
+    @property
     def ended(self) -> anyio.Event: ...
 
 
@@ -50,6 +57,7 @@ class ChildWay:
         self._child = child
         self.lost = False
         self.wants_sign_in = False
+        self.challenge = ""
         self.ended = child.ended
 
     def streams(self) -> AbstractAsyncContextManager[Any]:
@@ -83,14 +91,15 @@ class RemoteWay:
         headers: Mapping[str, str],
         *,
         allow_private: bool,
-        auth: httpx2.Auth | None = None,
+        auth: SignedIn | None = None,
     ) -> None:
         self._url = url
         self._auth = auth
         self._headers = headers
         self._allow_private = allow_private
         self._status = 200
-        self.wants_sign_in = False
+        self._asks = False
+        self.challenge = ""
         self.ended = anyio.Event()
 
     @asynccontextmanager
@@ -109,12 +118,15 @@ class RemoteWay:
             yield streams
 
     async def _heard(self, response: httpx2.Response) -> None:
-        if response.is_error or str(response.request.url) != self._url:
+        # What the protocol answers may be long, wherever on the server it comes from.
+        if not response.is_success:
             await keep_small(response)
         # Many servers have nothing to say on GET, and are fine.
         if response.request.method == "POST":
             self._status = response.status_code
-            self.wants_sign_in = self._is_about_a_person(response)
+            self._asks = self._is_about_a_person(response)
+            if self._asks:
+                self.challenge = response.headers.get("www-authenticate", "")[:MAX_CHALLENGE]
 
     def _is_about_a_person(self, response: httpx2.Response) -> bool:
         asks = response.headers.get("www-authenticate", "").lower()
@@ -124,7 +136,17 @@ class RemoteWay:
             response.status_code == 403 and "insufficient_scope" in asks
         )
 
+    @property
+    def wants_sign_in(self) -> bool:
+        return self._asks and not self._trouble
+
+    @property
+    def _trouble(self) -> str:
+        return self._auth.trouble if self._auth is not None else ""
+
     def why(self) -> str:
+        if self._trouble:
+            return self._trouble
         if self._status in (401, 403):
             return f"It wants a key, or a better one, in its headers (status {self._status})."
         if self._status in (404, 405):

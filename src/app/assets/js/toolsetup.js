@@ -7,10 +7,10 @@ const pages = new Map(); // where a person signs in, by server
 
 export function forgetDrafts() { drafts.clear(); }
 
-// What a card shows beyond the server itself, for whoever keeps unchanged cards.
+// What a card shows beyond the server itself, for whoever keeps unchanged cards. A page that was used counts no more.
 export function pending(each) {
   const page = pages.get(each.name);
-  if (page && (each.state !== 'needs_sign_in' || page.until < Date.now())) pages.delete(each.name);
+  if (page && (each.state !== 'needs_sign_in' || !each.signing_in || page.until < Date.now())) pages.delete(each.name);
   return pages.get(each.name)?.url ?? '';
 }
 
