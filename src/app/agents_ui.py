@@ -165,6 +165,8 @@ def _said(event: JobEvent) -> dict[str, Any]:
         return {"text": data["content"]}
     if event.type == "reasoning.delta":
         return {"thought": data["content"]}
+    if event.type == "message.was_thinking":
+        return {"was_thinking": True}
     if event.type.startswith(RUNS):
         return {"run": True}
     return {}

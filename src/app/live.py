@@ -19,6 +19,7 @@ PHASES = {
     "prompt_processing.progress": "reading",
     "reasoning.delta": "thinking",
     "message.delta": "writing",
+    "message.was_thinking": "thinking",
     "tool_call.start": "tools",
 }
 
@@ -40,6 +41,7 @@ class LiveAnswer:
         """Calls that wait for a person, by their ids."""
         self._thought_from: float | None = None
         self._thought_seconds: float | None = None
+        self._written_from: float | None = None
         self._tokens = 0
         self._last_number = 0
         self._recent: list[tuple[float, int]] = []
@@ -57,6 +59,10 @@ class LiveAnswer:
         fresh = event.number is None or event.number > self.job.last_event
         if fresh:
             self._enter(phase, event.data)
+        self._take_text(event, fresh=fresh)
+        self._count(event, fresh=fresh)
+
+    def _take_text(self, event: JobEvent, *, fresh: bool) -> None:
         if event.type == "reasoning.delta":
             self.reasoning += event.data["content"]
             if fresh and self._thought_from is None:
@@ -64,8 +70,13 @@ class LiveAnswer:
         elif event.type == "message.delta":
             if self._thought_from is not None and self._thought_seconds is None:
                 self._thought_seconds = time.time() - self._thought_from
+            if fresh and self._written_from is None:
+                self._written_from = time.time()
             self.content += event.data["content"]
-        self._count(event, fresh=fresh)
+        elif event.type == "message.was_thinking":
+            self.reasoning, self.content = self.reasoning + self.content, ""
+            self._thought_from = self._thought_from or self._written_from
+            self._thought_seconds = None
 
     def _take_run(self, event: JobEvent) -> None:
         """What is told only by an answer that is worked out with tools."""

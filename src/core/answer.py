@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
+from core.chat import Answered, ChatEvent, MessageDelta, PromptProgress, ReasoningDelta, WasThinking
 from core.chats import (
     Message,
     MessageStatus,
@@ -118,6 +118,8 @@ class Answer:
             self._reasoning.append(event.content)
             self.grew.set()
             job.text("reasoning.delta", event.content)
+        elif isinstance(event, WasThinking):
+            self._rethink(job)
         elif isinstance(event, PromptProgress):
             if self._reading:
                 job.enter("reading", event.fraction)
@@ -156,6 +158,14 @@ class Answer:
                 "stats": self._stats(),
             }
         )
+
+    def _rethink(self, job: Job) -> None:
+        self._thought_at = self._thought_at or self._first_at
+        self._reasoning += self._content
+        self._content.clear()
+        self.grew.set()
+        job.enter("thinking")
+        job.emit("message.was_thinking")
 
     def _first_token(self, phase: str, job: Job) -> None:
         now = time.monotonic()

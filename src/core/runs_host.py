@@ -80,6 +80,9 @@ class RunHost:
     def reasoning(self, content: str) -> None:
         self._record.reasoning(content)
 
+    def was_thinking(self) -> None:
+        self._record.was_thinking()
+
     def proposed(self, call_id: str, name: str) -> None:
         if self.over is not None or (self._plan and name == running_plan.NAME):
             return  # nothing that will run

@@ -116,6 +116,14 @@ class RunRecord:
         self._job.enter("thinking", stage=f"step {self._steps[-1].number}")
         self._job.text("reasoning.delta", content)
 
+    def was_thinking(self) -> None:
+        """What this step wrote so far was no answer."""
+        step = self._steps[-1]
+        step.reasoning += step.text
+        step.text.clear()
+        self._job.enter("thinking", stage=f"step {step.number}")
+        self._job.emit("message.was_thinking")
+
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Without the server's own figures, a delta counts as a token."""
         step = self._steps[-1]

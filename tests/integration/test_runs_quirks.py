@@ -39,6 +39,41 @@ async def test_thinking_cut_anywhere_is_thinking(tmp_path: Path) -> None:
         assert "should" not in json.dumps(bench.upstream.bodies[1]["messages"])
 
 
+async def test_thinking_that_the_template_opened_is_thinking_once_it_ends(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(
+            Say(["I should look: <tool_call>", "no.\n</think>", "\n\nI look."], [Call("look")]),
+            Say(["Okay,", " 42.\n", "</th", "ink>\n\nIt ", "is 42."]),
+        )
+        job = await bench.start()
+
+        info = await bench.ended(job)
+
+        assert info.output == "It is 42."
+        assert [step.reasoning for step in info.steps] == [
+            "I should look: <tool_call>no.",
+            "Okay, 42.",
+        ]
+        assert [step.why for step in info.steps] == ["I look.", "It is 42."]
+        assert calls(info)[0].state == "success"
+        assert bench.types(job).count("message.was_thinking") == 2
+        # What it thought is not sent back.
+        assert "should" not in json.dumps(bench.upstream.bodies[1]["messages"])
+        assert "I look." in json.dumps(bench.upstream.bodies[1]["messages"])
+
+
+async def test_a_call_made_while_it_thinks_unopened_is_a_call(tmp_path: Path) -> None:
+    async with run_bench(tmp_path) as bench:
+        bench.tools.says("box.look", "42", read_only=True)
+        bench.upstream.plays(Say(f"I look.\n<tool_call>{LOOK}</tool_call>\n</think>\n"), Say("42."))
+
+        info = await bench.run()
+
+        assert bench.tools.calls == [("box.look", {"at": "it"})]
+        assert info.output == "42."
+
+
 @pytest.mark.parametrize(
     "written",
     [

@@ -6,7 +6,7 @@ import pytest
 
 from core import answer as module
 from core.answer import Answer
-from core.chat import Answered, MessageDelta, ReasoningDelta
+from core.chat import Answered, MessageDelta, ReasoningDelta, WasThinking
 from core.chats import Message, TurnStats
 from core.jobs import Job
 from core.models import ModelInfo
@@ -81,3 +81,24 @@ async def test_an_answer_in_one_piece_has_no_speed_but_what_its_server_says(cloc
     assert (alone.tokens_per_second, empty.tokens_per_second) == (None, None)
     assert (timed.tokens_per_second, counted.tokens_per_second) == (121.23, 51.43)
     assert alone.output_tokens == 60
+
+
+async def test_an_answer_that_turns_out_to_be_thinking_is_kept_as_that(clock: Clock) -> None:
+    message = Message(id="a", chat_id="c", role="assistant", content="", created_at=1.0)
+    answer, job = Answer(message, MODEL), Job("turn")
+    for event in (
+        MessageDelta("Okay, "),
+        MessageDelta("42."),
+        WasThinking(),
+        MessageDelta("It is 42."),
+    ):
+        clock.now += 1.0
+        answer.take(event, job)
+    answer.take(Answered("stop", "m", 10, 3), job)
+    answer.end("done", "stop")
+
+    assert (answer.message.reasoning, answer.message.content) == ("Okay, 42.", "It is 42.")
+    assert answer.message.stats
+    assert answer.message.stats.reasoning_seconds == pytest.approx(3)
+    told = [event.type for event in job.log.read(0)]
+    assert told == ["message.delta", "message.was_thinking", "message.delta"]

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from core.chat import ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
+from core.chat import ChatEvent, MessageDelta, PromptProgress, ReasoningDelta, WasThinking
 from infrastructure.http import ServerError
 from infrastructure.providers.openai.stream import MAX_LINE_BYTES, AnswerReader
 from infrastructure.providers.openai.think import ThinkSplitter
@@ -166,8 +166,13 @@ def test_a_tool_call_counts_as_something_said() -> None:
 
 def split(*pieces: str) -> tuple[str, str]:
     splitter = ThinkSplitter()
-    parts = [splitter.feed(piece) for piece in pieces] + [splitter.flush()]
-    return "".join(t for t, _ in parts), "".join(a for _, a in parts)
+    thinking = answer = ""
+    for told in [*map(splitter.feed, pieces), splitter.flush()]:
+        if told.turned:
+            thinking, answer = thinking + answer, ""
+        thinking += told.thinking
+        answer += told.answer
+    return thinking, answer
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,40 @@ def split(*pieces: str) -> tuple[str, str]:
         ("<think>never closed </th", "never closed </th", ""),
         ("<thi", "", "<thi"),
         ("<think></think>only", "", "only"),
+        # Opened in the prompt already.
+        ("Hm,\n\nwell.\n</think>\n\nYes\n", "Hm,\n\nwell.", "Yes\n"),
+        ("Hm\n\n</think>Yes", "Hm", "Yes"),
+        ("Hm.</think>Yes", "Hm.", "Yes"),
+        ("Hm. </think>\nYes", "Hm. ", "Yes"),
+        ("</think>\n\nYes", "", "Yes"),
+        ("Hm\n</think>", "Hm", ""),
+        (
+            "1 < 2\n</thin\n</think>\nYes </think>.\n</think>\n",
+            "1 < 2\n</thin",
+            "Yes </think>.\n</think>\n",
+        ),
+        (
+            "I write `</think>`:\n```\n</think>\n```\nyes.\n</think>\nA",
+            "I write `</think>`:\n```\n</think>\n```\nyes.",
+            "A",
+        ),
         ("", "", ""),
+        *(
+            (text, "", text)
+            for text in (
+                "It ends with `</think>`.\n",
+                "It ends with `</think>`",
+                "Like so:\n```\nHm\n</think>\nYes\n```\n",
+                "Like so:\n~~~xml\n</think>\n~~~",
+                "The </think> tag ends it.",
+                "It is called </think>",
+                'It ends with "</think>"\n',
+                "Write <think>\nHm.\n</think>\n and go on.",
+                '{"answer": "Hm.\n</think>\nYes"}',
+                "One\n\nTwo\n",
+                "</thin",
+            )
+        ),
     ],
 )
 def test_thinking_inside_the_content_is_told_apart_however_it_is_cut(
@@ -191,6 +229,31 @@ def test_thinking_inside_the_content_is_told_apart_however_it_is_cut(
     for size in (1, 2, 3, 5, 100):
         pieces = [text[start : start + size] for start in range(0, len(text), size)]
         assert split(*pieces) == (thinking, answer), size
+
+
+def test_words_before_a_lone_closing_tag_turn_out_to_be_thinking() -> None:
+    raw = b"".join(chunk({"content": piece}) for piece in ("Hm", ".\n", "</think>", "\n\n", "Yes"))
+
+    events, _ = read(raw + DONE)
+
+    assert events == [MessageDelta("Hm"), MessageDelta("."), WasThinking(), MessageDelta("Yes")]
+
+
+def test_a_lone_closing_tag_is_text_where_the_server_tells_thinking_itself() -> None:
+    raw = chunk({"reasoning_content": "Hm"}) + chunk({"content": "It is\n</think>\nYes"})
+
+    events, _ = read(raw + DONE)
+
+    assert texts(events) == ("Hm", "It is\n</think>\nYes")
+
+
+def test_a_text_that_names_the_tag_again_and_again_stays_an_answer() -> None:
+    splitter = ThinkSplitter()
+
+    told = [splitter.feed("The </think> tag. ") for _ in range(30)]
+
+    assert splitter.plain
+    assert "".join(each.answer for each in told) == "The </think> tag. " * 30
 
 
 def test_think_tags_in_the_content_become_reasoning_events() -> None:

@@ -34,7 +34,7 @@ def piece(
 def polished(deltas: Sequence[Sequence[dict[str, Any]]]) -> list[tuple[str, str]]:
     """The calls that leave, with their arguments."""
     host = Listener()
-    polish = Polish(host, PlainReader(), PlainReader())
+    polish = Polish(host, PlainReader, PlainReader())
     for delta in deltas:
         polish.frame({"choices": [{"index": 0, "delta": {"tool_calls": list(delta)}}]})
     found: dict[int, list[str]] = {}
@@ -161,7 +161,7 @@ def test_pieces_of_a_foreign_shape_do_no_harm(odd: dict[str, Any]) -> None:
 
 def test_two_calls_alike_that_stand_in_the_text_are_two_calls() -> None:
     host = Listener()
-    polish = Polish(host, TextCalls({"look": {}}), PlainReader())
+    polish = Polish(host, lambda: TextCalls({"look": {}}), PlainReader())
     call = f"<tool_call>{json.dumps({'name': 'look', 'arguments': {}})}</tool_call>"
     polish.frame({"choices": [{"delta": {"content": call * 3}}]})
 

@@ -139,6 +139,20 @@ def test_the_live_answer_goes_through_its_phases() -> None:
     assert answer.ended is not None
 
 
+def test_what_turns_out_to_be_thinking_is_shown_as_that() -> None:
+    answer = LiveAnswer(job(phase="reading"))
+    answer.take(event(1, "message.delta", content="Okay, 42."))
+    answer.take(event(2, "message.was_thinking"))
+    (thought,) = answer.messages()
+    assert thought["content"] == "Okay, 42."
+    assert thought["metadata"]["title"] == "Thinking · 0 s"
+    assert answer.phase == "thinking"
+    answer.take(event(3, "message.delta", content="It is 42."))
+    thought, text = answer.messages()
+    assert thought["metadata"]["title"].startswith("Thought for 0.")
+    assert text["content"] == "It is 42."
+
+
 def test_a_late_watcher_gets_the_text_so_far_and_the_phase_of_now() -> None:
     answer = LiveAnswer(job(phase="writing", phase_at=5.0, last_event=40))
     answer.take(event(20, "reasoning.delta", content="Long ago."))

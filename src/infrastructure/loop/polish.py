@@ -4,6 +4,7 @@ Whatever the server sends, what leaves here is a clean stream of OpenAI's chunks
 of every word as it comes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from infrastructure.http import check_body
 from infrastructure.loop.calls import Call, Calls
 from infrastructure.loop.reader import CallReader
 from infrastructure.loop.upstream import worded
-from infrastructure.think import ThinkSplitter
+from infrastructure.think import ThinkSplitter, Told
 
 DONE = b"data: [DONE]\n\n"
 
@@ -21,10 +22,17 @@ DONE = b"data: [DONE]\n\n"
 class Polish:
     """One answer on its way."""
 
-    def __init__(self, host: LoopHost, reader: CallReader, spare: CallReader) -> None:
+    def __init__(self, host: LoopHost, reader: Callable[[], CallReader], spare: CallReader) -> None:
         """`spare` looks for calls in the thinking, where nothing else was said."""
         self._host = host
-        self._reader = reader
+        self._new_reader = reader
+        self._reader = reader()
+        self._read: list[str] = []
+        """What it was given."""
+        self._told = 0
+        """Characters of that the run has heard of."""
+        self._text: list[str] = []
+        """What the loop has not got yet: it cannot be taken back there."""
         self._spare = spare
         self._thoughts: list[str] = []
         self._answered = False
@@ -77,9 +85,10 @@ class Polish:
 
     def end(self) -> bytes:
         """The last chunks; the answer is complete."""
-        self._both(*self._think.flush())
+        self._both(self._think.flush())
         rest, calls = self._reader.end()
         self._answer(rest)
+        self._hand_on()
         if not (calls or self._calls or self._answered):
             # Some models call while they still think, and servers leave it there.
             self._spare.feed("".join(self._thoughts))
@@ -102,9 +111,10 @@ class Polish:
         if isinstance(delta, dict):
             reasoning = delta.get("reasoning_content") or delta.get("reasoning")
             if isinstance(reasoning, str) and reasoning:
+                self._think.apart()
                 self._thought(reasoning)
             if isinstance(content := delta.get("content"), str) and content:
-                self._both(*self._think.feed(content))
+                self._both(self._think.feed(content))
             calls = delta.get("tool_calls")
             calls = calls if isinstance(calls, list) else []
             for place, call in enumerate(calls):
@@ -128,6 +138,7 @@ class Polish:
 
     def _begin(self, call: Call, name: str) -> None:
         self._heard()
+        self._hand_on()
         call.name = name
         self._host.proposed(call.id, name)
         head = {"name": name, "arguments": ""}
@@ -145,12 +156,25 @@ class Polish:
         piece = {"index": call.index, "function": {"arguments": arguments}}
         self._out.append(_chunk({"tool_calls": [piece]}))
 
-    def _both(self, thinking: str, answer: str) -> None:
-        if thinking:
-            self._thought(thinking)
-        if answer:
+    def _both(self, told: Told) -> None:
+        if told.turned:
+            self._rethink()
+        if told.thinking:
+            self._thought(told.thinking)
+        if told.answer:
             self._heard()
-            self._answer(self._reader.feed(answer))
+            self._read.append(told.answer)
+            self._answer(self._reader.feed(told.answer))
+
+    def _rethink(self) -> None:
+        """What was read so far was no answer; what the reader held back is told now."""
+        read = "".join(self._read)
+        self._host.was_thinking()
+        if held := read[self._told :]:
+            self._host.reasoning(held)
+        self._thoughts.append(read)
+        self._reader = self._new_reader()
+        self._read, self._text, self._told, self._answered = [], [], 0, False
 
     def _thought(self, thinking: str) -> None:
         self._heard()
@@ -161,8 +185,14 @@ class Polish:
         if text:
             self._heard()
             self._answered = self._answered or not text.isspace()
+            self._told += len(text)
             self._host.text(text)
-            self._out.append(_chunk({"content": text}))
+            self._text.append(text)
+
+    def _hand_on(self) -> None:
+        if self._text:
+            self._out.append(_chunk({"content": "".join(self._text)}))
+            self._text = []
 
     def _heard(self) -> None:
         if not self.said:

@@ -105,7 +105,7 @@ class RunTransport(httpx2.AsyncBaseTransport):
             if answer.status >= 400:
                 raise await refusal(answer)
             spare = TextCalls(tools) if tools else PlainReader()
-            polish = Polish(self._host, self._reader(tools), spare)
+            polish = Polish(self._host, lambda: self._reader(tools), spare)
             stream = _Answer(answer, polish, self._host)
             await stream.open()
             # What fails from here on is the stream's own matter.

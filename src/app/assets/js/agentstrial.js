@@ -108,6 +108,11 @@ export function trial({ id, draft, model, reveal }) {
         runs.add(job);
         work();
       }
+      if (told.was_thinking) { // what is there of the answer
+        const said = $(':scope > p.text', item);
+        if (thought.isConnected) { thought.hidden = false; $('p', thought).append(said.textContent); }
+        setText(said, '');
+      }
       if (told.thought && thought.isConnected) { thought.hidden = false; $('p', thought).append(told.thought); }
       if (told.text) $(':scope > p.text', item).append(told.text);
       setText(line, [told.notice || told.words, told.speed].filter(Boolean).join(' · '));

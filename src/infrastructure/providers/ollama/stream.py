@@ -4,10 +4,17 @@ from typing import Any
 
 import orjson
 
-from core.chat import Answered, ChatEvent, FinishReason, MessageDelta, ReasoningDelta
+from core.chat import (
+    Answered,
+    ChatEvent,
+    FinishReason,
+    MessageDelta,
+    ReasoningDelta,
+    WasThinking,
+)
 from infrastructure.http import ServerError, check_body
 from infrastructure.providers.openai.stream import LineSplitter
-from infrastructure.providers.openai.think import ThinkSplitter
+from infrastructure.providers.openai.think import ThinkSplitter, Told
 
 _REASONS: dict[str | None, FinishReason] = {"length": "length"}
 _STATS = (
@@ -72,7 +79,7 @@ class AnswerReader:
         events: list[ChatEvent] = []
         if not self.done and self.failure is None:
             self._line(self._lines.rest(), events)
-        self._both(*self._think.flush(), events)
+        self._both(self._think.flush(), events)
         return events
 
     def answered(self) -> Answered:
@@ -127,6 +134,7 @@ class AnswerReader:
         thinking = message.get("thinking")
         if isinstance(thinking, str) and thinking:
             self.said = True
+            self._think.apart()
             events.append(ReasoningDelta(thinking))
         content = message.get("content")
         if isinstance(content, str) and content:
@@ -134,16 +142,18 @@ class AnswerReader:
             if self._think.plain:
                 events.append(MessageDelta(content))
             else:
-                self._both(*self._think.feed(content), events)
+                self._both(self._think.feed(content), events)
         if message.get("tool_calls"):
             self.said = self.called = True
 
     @staticmethod
-    def _both(thinking: str, answer: str, events: list[ChatEvent]) -> None:
-        if thinking:
-            events.append(ReasoningDelta(thinking))
-        if answer:
-            events.append(MessageDelta(answer))
+    def _both(told: Told, events: list[ChatEvent]) -> None:
+        if told.turned:
+            events.append(WasThinking())
+        if told.thinking:
+            events.append(ReasoningDelta(told.thinking))
+        if told.answer:
+            events.append(MessageDelta(told.answer))
 
     def _count(self, name: str) -> int | None:
         value = self.stats.get(name)

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from core.chat import ChatEvent, MessageDelta, PromptProgress, ReasoningDelta
+from core.chat import ChatEvent, MessageDelta, PromptProgress, ReasoningDelta, WasThinking
 from infrastructure.http import ServerError, check_body
-from infrastructure.providers.openai.think import ThinkSplitter
+from infrastructure.providers.openai.think import ThinkSplitter, Told
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 _HEAD = ("id", "object", "created", "model", "system_fingerprint")
@@ -93,7 +93,7 @@ class AnswerReader:
         events: list[ChatEvent] = []
         if not self.done and self.failure is None:
             self._line(self._lines.rest(), events)
-        _both(*self._think.flush(), events)
+        _both(self._think.flush(), events)
         return events
 
     def body(self, body: dict[str, Any]) -> list[ChatEvent]:
@@ -161,6 +161,7 @@ class AnswerReader:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(reasoning, str) and reasoning:
             self.said = True
+            self._think.apart()
             events.append(ReasoningDelta(reasoning))
         content = delta.get("content")
         if isinstance(content, str) and content:
@@ -168,7 +169,7 @@ class AnswerReader:
             if self._think.plain:
                 events.append(MessageDelta(content))
             else:
-                _both(*self._think.feed(content), events)
+                _both(self._think.feed(content), events)
         if delta.get("tool_calls"):
             self.said = True
 
@@ -181,11 +182,13 @@ class AnswerReader:
             self.stats[name] = value
 
 
-def _both(thinking: str, answer: str, events: list[ChatEvent]) -> None:
-    if thinking:
-        events.append(ReasoningDelta(thinking))
-    if answer:
-        events.append(MessageDelta(answer))
+def _both(told: Told, events: list[ChatEvent]) -> None:
+    if told.turned:
+        events.append(WasThinking())
+    if told.thinking:
+        events.append(ReasoningDelta(told.thinking))
+    if told.answer:
+        events.append(MessageDelta(told.answer))
 
 
 def _prompt_fraction(progress: dict[str, Any]) -> float | None:
