@@ -29,7 +29,7 @@ export async function startComposer() {
   on('live', paint);
   on('offline', () => {
     // The notice above says the same, and goes by itself.
-    if (!state.offline && problemCode === 'server_unreachable') problem(null);
+    if (!state.offline && ['server_unreachable', 'starting'].includes(problemCode)) problem(null);
     paint();
   });
   on('ask', (asked) => ask(asked));

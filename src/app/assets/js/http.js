@@ -4,7 +4,8 @@ export class Problem extends Error {
     super(message);
     Object.assign(this, { code, hint, ...rest });
   }
-  get offline() { return this.code === 'server_unreachable'; }
+  // Also while it is only just starting: both pass by themselves.
+  get offline() { return this.code === 'server_unreachable' || this.code === 'starting'; }
 }
 
 const away = () => new Problem({
