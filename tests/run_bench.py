@@ -1,6 +1,7 @@
 """Runs over a real socket, a real database and the real loop; tools are functions of the test."""
 
 import asyncio
+import importlib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ async def run_bench(
     """Everything up, before a scripted server unless there is a `url`. Leaves no connection open, whatever the test did."""
     upstream = upstream or AgentUpstream(*keys)
     tools = toolbox if toolbox is not None else FakeToolBox()
+    # Else the first run of this process would spend its minutes on that.
+    await asyncio.to_thread(importlib.import_module, "infrastructure.loop.engine")
     jobs = JobService()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(sqlite_url(data_dir)))
