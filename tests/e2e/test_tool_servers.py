@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -197,6 +198,13 @@ def test_a_person_signs_in_in_a_new_tab_and_out_again(
     host = str(link.get_attribute("href")).split("/")[2]
     expect(far.locator(".host")).to_have_text(host)
     assert axe(page) == ""
+
+    # A no there uses its page up.
+    asked = parse_qs(urlsplit(str(link.get_attribute("href"))).query)
+    no = {"error": "access_denied", "state": asked["state"][0]}
+    assert page.request.get(asked["redirect_uri"][0], params=no).status == 400
+    expect(link).to_have_count(0)
+    far.get_by_role("button", name="Sign in to far").click()
 
     with page.context.expect_page() as opening:
         link.click()
