@@ -196,6 +196,8 @@ async def test_a_server_elsewhere_cannot_send_us_to_this_machine(tmp_path: Path)
         "foo.localhost",
         "localhost.",
         "ⓛocalhost",
+        "local\u00adhost",
+        "127\u00ad.1",
         "[::ffff:127.0.0.1]",
         "192.168.257",
         "169.254.43518",

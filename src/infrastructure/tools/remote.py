@@ -11,8 +11,9 @@ import httpcore2
 import httpx2
 from httpcore2 import AnyIOBackend, AsyncConnectionPool, AsyncNetworkBackend, AsyncNetworkStream
 
-from infrastructure.tools.addresses import address_problem, is_local, unwrapped
+from infrastructure.tools.addresses import address_problem, unwrapped
 from infrastructure.tools.aside import Aside
+from infrastructure.tools.sign_in_places import leads_here
 
 CONNECT_SECONDS = 10.0
 # Far more than any description of a sign-in, or sentence of a refusal.
@@ -63,7 +64,7 @@ class _LookingBackend(AsyncNetworkBackend):
 
     def _may_lead_here(self, host: str) -> bool:
         own = self._only_here
-        return own is None or is_local(own) or host.lower() == own
+        return own is None or leads_here(own) or host.lower() == own
 
     async def connect_unix_socket(
         self,
