@@ -12,7 +12,7 @@ from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
 from core.errors import ToolServerFailed
-from core.tool_sign_in import SignInAnswer, SignInFailed, ToolServerNeedsSignIn
+from core.tool_sign_in import SignInAnswer, SignInFailed, SignInGone, ToolServerNeedsSignIn
 from infrastructure.tools.keys import KeyFile
 from infrastructure.tools.signing_in import SigningIn
 from tests.integration.test_tool_servers_sign_in import (
@@ -328,7 +328,7 @@ async def test_an_answer_for_a_sign_in_that_is_over_is_gone(tmp_path: Path) -> N
             first = asyncio.create_task(tools.finish_sign_in(answer))
             await until(lambda: bool(made.tokens))
             # Once, though the first is not yet done.
-            with pytest.raises(Exception, match="is over"):
+            with pytest.raises(SignInGone, match="is over"):
                 await tools.finish_sign_in(SignInAnswer(state=answer.state, code="another"))
             made.may_answer.set()
             assert (await first).signed_in
