@@ -41,10 +41,14 @@ class ThinkSplitter:
         self._named = 0
         self._apart = False
 
-    @property
-    def plain(self) -> bool:
-        """Everything from here on is answer: no need to ask."""
-        return self._state == "answer"
+    def passes(self, text: str) -> bool:
+        """Whether this is answer as it stands, as nearly every piece is: then it need not be fed."""
+        if self._state == "answer":
+            return True
+        if self._state != "open" or self._held or "<" in text or text.endswith("\n"):
+            return False
+        self._told.append(text)
+        return True
 
     def apart(self) -> None:
         """The server tells thinking from answer itself: words before a lone tag are answer."""
@@ -52,8 +56,7 @@ class ThinkSplitter:
 
     def feed(self, text: str) -> Told:
         """What is certain by now; what might be half a tag is held back."""
-        if self._state == "open" and not self._held and "<" not in text and text[-1:] != "\n":
-            self._told.append(text)
+        if self.passes(text):
             return Told("", text)
         self._held += text
         return self._split(over=False)

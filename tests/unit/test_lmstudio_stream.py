@@ -252,7 +252,7 @@ def test_a_text_that_names_the_tag_again_and_again_stays_an_answer() -> None:
 
     told = [splitter.feed("The </think> tag. ") for _ in range(30)]
 
-    assert splitter.plain
+    assert splitter.passes("</think>\n")
     assert "".join(each.answer for each in told) == "The </think> tag. " * 30
 
 

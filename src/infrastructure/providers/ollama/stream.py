@@ -139,7 +139,7 @@ class AnswerReader:
         content = message.get("content")
         if isinstance(content, str) and content:
             self.said = True
-            if self._think.plain:
+            if self._think.passes(content):
                 events.append(MessageDelta(content))
             else:
                 self._both(self._think.feed(content), events)

@@ -166,7 +166,7 @@ class AnswerReader:
         content = delta.get("content")
         if isinstance(content, str) and content:
             self.said = True
-            if self._think.plain:
+            if self._think.passes(content):
                 events.append(MessageDelta(content))
             else:
                 _both(self._think.feed(content), events)
