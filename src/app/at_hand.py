@@ -82,8 +82,13 @@ class DeskAtHand(httpx.AsyncBaseTransport):
             taken = listen(self._settings.model_copy(update={"port": 0}))
         url = self._settings.url(port=taken.getsockname()[1])
         settings = self._settings.model_copy(update={"port": taken.getsockname()[1]})
-        self._own.callback(taken.close)
-        await self._own.enter_async_context(serving(settings, taken, self._building(settings, url)))
+        async with AsyncExitStack() as opened:
+            # Also when it fails: whoever tries next must not find a port that nobody answers at.
+            opened.callback(taken.close)
+            await opened.enter_async_context(
+                serving(settings, taken, self._building(settings, url))
+            )
+            self._own.push_async_callback(opened.pop_all().aclose)
         return url
 
 
