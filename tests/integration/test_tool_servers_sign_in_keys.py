@@ -99,6 +99,8 @@ async def test_a_key_that_was_thrown_away_is_not_renewed_into_the_file(tmp_path:
     await asyncio.sleep(0)
     putting.cancel()
     await asyncio.wait({putting})
+    assert putting.cancelled()
+    await until(lambda: "new" in (tmp_path / "keys.json").read_text())
     await keys.drop("far")
     assert "new" not in (tmp_path / "keys.json").read_text()
 
