@@ -187,6 +187,7 @@ async def test_our_own_engine_times_itself(models: Path, tmp_path: Path) -> None
         await desk.events(receipt["job_id"])
         (row,) = (await desk.get("/api/v1/models/learned")).json()
 
+    assert events[-1]["status"] == "done", events[-1]
     assert [each["timed_by"] for each in events[-1]["result"]["figures"]] == ["server"] * 3
     assert (row["answers"], len(row["prompt_history"]), len(row["writing_history"])) == (1, 3, 2)
 

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -148,8 +149,22 @@ def _say(out: TextIO, **line: object) -> None:
 
 def _fail(out: TextIO, error: str) -> NoReturn:
     _say(out, state="failed", error=error)
+    _finish_the_log()
     # Without the interpreter's clean-up: llama.cpp's threads may be half way.
     os._exit(3)
+
+
+def _finish_the_log() -> None:
+    """llama.cpp writes its log in a thread of its own, which may still hold the very reason."""
+    library = sys.modules.get("xllamacpp.xllamacpp")
+    try:
+        names = ctypes.CDLL(library.__file__ if library else None)
+        log = names._Z15common_log_mainv  # common_log_main()
+        log.restype = ctypes.c_void_p
+        names._Z16common_log_flushP10common_log(ctypes.c_void_p(log()))
+    except (AttributeError, OSError):
+        # A build without these names: it has written them by now on any but a very busy machine.
+        time.sleep(0.3)
 
 
 if __name__ == "__main__":

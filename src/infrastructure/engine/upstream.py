@@ -22,9 +22,13 @@ _EXIT_SECONDS: Final = 2.0
 
 
 def new_session() -> aiohttp.ClientSession:
-    """For all calls to our own processes: no proxy, no limit, no cookies."""
+    """For all calls to our own processes: no proxy, no limit, no cookies.
+
+    A connection for each call: llama.cpp closes them after a streamed answer without announcing it,
+    and the next call on one would be lost when it comes in that moment.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         timeout=_NO_LIMIT,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,9 +1,15 @@
 """The process of one model, without the server around it."""
 
+import asyncio
+import fcntl
+import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from infrastructure.engine import process
 from infrastructure.engine.process import ChildProcess, ChildSettings
 from infrastructure.engine.starter import starter_path
 from tests import tinygguf
@@ -51,3 +57,34 @@ async def test_the_starter_model_really_talks_and_its_load_shows_many_steps() ->
             "/v1/chat/completions", json={"messages": HI, "max_tokens": 5, "temperature": 0}
         )
         assert answer.json()["usage"]["completion_tokens"] > 0
+
+
+async def test_a_process_that_fails_waits_until_its_reason_is_written(tmp_path: Path) -> None:
+    whole = tinygguf.parrot(tmp_path / "whole.gguf").read_bytes()
+    path = tmp_path / "half.gguf"
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    settings = ChildSettings(id="half", path=str(path), context_length=512, file_bytes=1)
+    configuration = {**settings.model_dump(), "api_key": "k", "parent": os.getpid()}
+
+    # A pipe as full as one that nobody has had the time to read.
+    read_end, write_end = os.pipe()
+    filler = b"x" * fcntl.fcntl(write_end, fcntl.F_GETPIPE_SZ)
+    os.write(write_end, filler)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-P", str(Path(process.__file__).with_name("child.py"))),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=write_end,
+        env={**os.environ, "LLAMA_SERVER_ROUTER_PORT": "0"},
+    )
+    os.close(write_end)
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write(json.dumps(configuration).encode() + b"\n")
+    while b'"failed"' not in (line := await child.stdout.readline()):
+        assert line, "it ended without a word"
+    with os.fdopen(read_end, "rb") as stderr:
+        log = (await asyncio.to_thread(stderr.read)).removeprefix(filler)
+    assert b"not within the file bounds" in log
+    assert await child.wait() == 3
