@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -160,6 +161,37 @@ async def test_closing_ends_the_connection_at_once() -> None:
         assert await answer.read() == b"data: 1\n\n"
         answer.close()
         answer.close()
+        async with asyncio.timeout(5):
+            await gone.wait()
+    listening.close()
+
+
+async def test_a_connection_that_comes_when_its_caller_has_just_gone_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = asyncio.Event()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        gone.set()
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def and_stop(*args: Any, **named: Any) -> Any:
+        made = await connect(*args, **named)
+        asking.cancel()
+        return made
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    async with at(url) as server:
+        monkeypatch.setattr(loop, "create_connection", and_stop)
+        asking = asyncio.create_task(server.forward("/", b"{}"))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
         async with asyncio.timeout(5):
             await gone.wait()
     listening.close()

@@ -114,10 +114,12 @@ class Pipes:
             else:
                 raise NotReached(f"no connection within {CONNECT_SECONDS:g} s")
             _, pipe = connecting.result()
-        except OSError as error:
-            raise NotReached(str(error)) from error
-        finally:
+        except BaseException as error:
             connecting.cancel()
+            connecting.add_done_callback(_hang_up)
+            if isinstance(error, OSError):
+                raise NotReached(str(error)) from error
+            raise
         self._open.add(pipe)
         return pipe
 
@@ -152,6 +154,12 @@ class Pipes:
         if fresh:
             loop = asyncio.get_running_loop()
             self._sweep = loop.call_later(KEEPALIVE_SECONDS, self._drop_old)
+
+
+def _hang_up(connecting: "asyncio.Task[tuple[asyncio.Transport, Pipe]]") -> None:
+    """For a connection that came when nobody waited for it any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[1].abort()
 
 
 class Pipe(asyncio.Protocol):
