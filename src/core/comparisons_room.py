@@ -44,7 +44,7 @@ class Room:
             if not set(plan.unload) <= set(among):
                 return ()
             going = [await self._library.resolve(name) for name in plan.unload]
-            self._swaps.start(model, going, when="idle", options=options)
+            self._swaps.start(model, going, when="idle", options=options, for_answers=True)
         except DeskError:
             return ()  # the answer loads the model itself, and says what is wrong
         return tuple(each.name for each in going)

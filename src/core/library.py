@@ -50,9 +50,18 @@ class ModelLibrary(Registry):
         wanted = options or LoadOptions()
         return self.start_load_by(model, lambda job: self.load_within(job, model, wanted))
 
-    def start_load_by(self, model: ModelInfo, work: Callable[[Job], Awaitable[None]]) -> Job:
-        """A job that loads the model by doing `work`, or the one that already loads it."""
-        return self._load_jobs.start(model, work)
+    def start_load_by(
+        self,
+        model: ModelInfo,
+        work: Callable[[Job], Awaitable[None]],
+        *,
+        for_answers: bool = False,
+    ) -> Job:
+        """A job that loads the model by doing `work`, or the one that already loads it.
+
+        One `for_answers` ends with the last of the answers that will wait for it.
+        """
+        return self._load_jobs.start(model, work, for_answers=for_answers)
 
     def start_unload(self, model: ModelInfo, *, force: bool = False) -> Job:
         """A job that takes all instances of the model out of memory.

@@ -20,10 +20,16 @@ class LoadJobs:
         self._waiting: dict[str, int] = {}
         """How many answers wait, by load, for those loads that only answers asked for."""
 
-    def start(self, model: ModelInfo, work: Work) -> Job:
-        """A job that does this work, or the one that already loads the model."""
-        job, _ = self._start(model, work)
-        self._waiting.pop(job.id, None)  # now somebody wants it for itself
+    def start(self, model: ModelInfo, work: Work, *, for_answers: bool = False) -> Job:
+        """A job that does this work, or the one that already loads the model.
+
+        One `for_answers` ends with the last of the answers that will wait for it.
+        """
+        job, new = self._start(model, work)
+        if for_answers and new:
+            self._waiting[job.id] = 0
+        elif not for_answers:
+            self._waiting.pop(job.id, None)  # now somebody wants it for itself
         return job
 
     async def wait_within(self, job: Job, model: ModelInfo, work: Work) -> float:
@@ -31,9 +37,7 @@ class LoadJobs:
 
         When the last answer that waits is stopped, and nobody else asked for the load, it ends.
         """
-        load, new = self._start(model, work)
-        if new:
-            self._waiting[load.id] = 0
+        load = self.start(model, work, for_answers=True)
         if load.id in self._waiting:
             self._waiting[load.id] += 1
         since = time.monotonic()
@@ -56,6 +60,8 @@ class LoadJobs:
         # One that is about to end early brings nothing any more.
         if running is not None and running.state == "running" and running.ending is None:
             return running, False
+        if running is not None:
+            self._waiting.pop(running.id, None)  # no answer came to wait for it
         job = Job("load", model_id=model.full_name)
         job.enter("queued")
         self._newest[model.full_name] = job

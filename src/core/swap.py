@@ -42,19 +42,27 @@ class Swaps:
         self._store = store
 
     def start(
-        self, model: ModelInfo, unload: Sequence[ModelInfo], *, when: When, options: LoadOptions
+        self,
+        model: ModelInfo,
+        unload: Sequence[ModelInfo],
+        *,
+        when: When,
+        options: LoadOptions,
+        for_answers: bool = False,
     ) -> Job:
         """A job that unloads these and loads the model, or the job that already loads it.
 
         With `idle` it waits for the answers being written with them; with `now` those end as
-        interrupted, because of `model_changed`. If the load fails, or is stopped, they come back.
-        Raises NotLoadable before anything is touched.
+        interrupted, because of `model_changed`. If the load fails, or is stopped, they come back;
+        one `for_answers` is stopped with the last answer that waits for it. Raises NotLoadable before anything is touched.
         """
         going = {each.full_name: each for each in unload if each.full_name != model.full_name}
         for each in (model, *going.values()):
             self._library.require_loadable(each)
         swap = _Swap(model, options, tuple(going.values()), when)
-        return self._library.start_load_by(model, lambda job: self._swap(job, swap))
+        return self._library.start_load_by(
+            model, lambda job: self._swap(job, swap), for_answers=for_answers
+        )
 
     async def _swap(self, job: Job, swap: _Swap) -> None:
         taken: list[_Taken] = []

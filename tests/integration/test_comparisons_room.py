@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests import tinygguf
@@ -44,8 +45,45 @@ async def test_the_next_columns_model_takes_the_place_of_the_one_before(
         assert [each["state"] for each in now["now"]] == ["done", "done"], now
         assert [each["made_room"] for each in now["now"]] == [[], ["left"]]
         assert all(each["stats"]["load_time_seconds"] for each in now["now"])
-        loaded = (await desk.get("/api/v1/models/loaded")).json()
-        assert [model["id"] for model in loaded] == ["right"]
+        assert await loaded(desk) == ["right"]
+
+
+async def test_a_stop_while_room_is_made_ends_the_load_and_brings_back_what_went(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    async with run_desk(
+        tmp_path, embedded="always", models_dir=models_dir, engine_memory_budget="900MiB"
+    ) as desk:
+        body = {
+            "content": "Hi",
+            "columns": [{"model_id": "embedded:left"}, {"model_id": "embedded:right"}],
+        }
+        url = f"{AT}/{(await desk.post(AT, json=body)).json()['id']}"
+        async with asyncio.timeout(120):
+            await held_load(desk, "embedded:right")
+            stopped = (await desk.post(f"{url}/stop")).json()
+            while await loaded(desk) != ["left"]:
+                await asyncio.sleep(0.05)
+            jobs = (await desk.get("/api/v1/jobs", params={"state": "running"})).json()
+
+        assert [each["state"] for each in stopped["now"]] == ["done", "stopped"]
+        assert [job["kind"] for job in jobs] == []
+
+
+async def held_load(desk: DeskUnderTest, model_id: str) -> None:
+    """Once the model is being loaded: keep it from getting further."""
+    while True:
+        for job in (await desk.get("/api/v1/jobs", params={"state": "running"})).json():
+            if (job["kind"], job["model_id"], job["phase"]) == ("load", model_id, "loading"):
+                for process in psutil.Process().children(recursive=True):
+                    if process.cmdline()[-1:] and process.cmdline()[-1].endswith("child.py"):
+                        process.suspend()
+                        return
+        await asyncio.sleep(0.01)
+
+
+async def loaded(desk: DeskUnderTest) -> list[str]:
+    return [model["id"] for model in (await desk.get("/api/v1/models/loaded")).json()]
 
 
 async def test_a_model_that_is_no_column_is_never_taken_out(
@@ -62,5 +100,4 @@ async def test_a_model_that_is_no_column_is_never_taken_out(
         now = await compared(desk, "left", "right")
         assert [each["state"] for each in now["now"]] == ["failed", "failed"]
         assert now["now"][0]["problem"]["hint"]
-        loaded = (await desk.get("/api/v1/models/loaded")).json()
-        assert [model["id"] for model in loaded] == ["third"]
+        assert await loaded(desk) == ["third"]
