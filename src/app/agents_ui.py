@@ -12,6 +12,7 @@ from app import wording
 from app.agent_versions import version_views
 from app.client import DeskClient
 from app.live import LiveAnswer
+from app.markdown import rendered
 from app.replies import JobEvent, Reply
 from app.transcript import transcript
 from core.agent_check import WINDOW_SHARE, AgentCheck
@@ -174,8 +175,9 @@ def _said(event: JobEvent) -> dict[str, Any]:
 
 def _ending(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if not rows or rows[0]["role"] != "assistant":
-        return {"text": "", "facts": [], "label": None, "problem": None, "difference": None}
-    return {name: rows[0][name] for name in ("text", "facts", "label", "problem", "difference")}
+        return {"text_html": "", "facts": [], "label": None, "problem": None, "difference": None}
+    told = {name: rows[0][name] for name in ("facts", "label", "problem", "difference")}
+    return {"text_html": rendered(rows[0]["text"]), **told}
 
 
 def _line(**told: Any) -> bytes:

@@ -247,7 +247,7 @@ def test_tools_are_chosen_and_a_test_asks_before_it_calls_one(
 ) -> None:
     call = Call("echo", {"text": "Ten."})
     running_studio.app = upstream = AgentUpstream()
-    upstream.plays(Say(calls=[call]), Say("It is ten o'clock."))
+    upstream.plays(Say(calls=[call]), Say("It is **ten** o'clock. <b>Sharp.</b>"))
     studio_desk.post("/agents", CHEF)
     sheet = opened(screen := open_tab(studio_desk), "Chef")
     servers = sheet.get_by_role("combobox", name=f"Tools of {tools}")
@@ -266,7 +266,9 @@ def test_tools_are_chosen_and_a_test_asks_before_it_calls_one(
     button(asked, "Edit arguments").click()
     asked.get_by_role("textbox", name="Arguments as JSON").fill('{"text": "Eleven."}')
     button(asked, "Approve as edited").click()
-    expect(sheet.locator("li.answer > p.text")).to_have_text("It is ten o'clock.")
+    written = sheet.locator("li.answer > .rendered")
+    expect(written).to_have_text("It is ten o'clock. <b>Sharp.</b>")
+    expect(written.locator("strong")).to_have_text("ten")
     expect(called).to_have_text("ran")
     expect(message).to_be_focused()
     assert "Eleven." in str(upstream.bodies[-1]["messages"])
@@ -279,7 +281,7 @@ def test_tools_are_chosen_and_a_test_asks_before_it_calls_one(
     expect(screen.page.locator(".toast")).to_have_count(0)
     assert "chat=" not in screen.page.url
     button(asked, "Deny").click()
-    expect(sheet.locator("li.answer > p.text").last).to_have_text("Then I do not know.")
+    expect(sheet.locator("li.answer > .rendered").last).to_have_text("Then I do not know.")
     expect(called.last).to_have_text("not allowed")
     expect(sheet.locator(".said-list .called .facts").last).to_contain_text("you said no")
 
@@ -312,7 +314,7 @@ def test_a_test_that_waits_out_of_sight_is_told_and_led_to(
     expect(asked).to_be_focused()
     assert "chat=" not in screen.page.url
     button(asked, "Approve").click()
-    expect(sheet.locator("li.answer > p.text")).to_have_text("It is ten o'clock.")
+    expect(sheet.locator("li.answer > .rendered")).to_have_text("It is ten o'clock.")
 
 
 def test_an_agent_travels_as_a_file_and_another_file_is_refused(

@@ -2,6 +2,7 @@
 import { $, h, iconButton, setText } from './dom.js';
 import { call, Problem } from './http.js';
 import { begin } from './loading.js';
+import { paintMarkdown } from './markdown.js';
 import { timeline } from './runview.js';
 import { state, tell } from './store.js';
 import { decide } from './swap.js';
@@ -144,8 +145,10 @@ export function trial({ id, draft, model, reveal }) {
     return () => { if (!begun) { begun = true; look(); } };
   }
 
-  function ended(item, line, { text, facts, label, problem, difference }) {
-    setText($(':scope > p.text', item), text); // of several steps the last one answers
+  function ended(item, line, { text_html, facts, label, problem, difference }) {
+    const answer = h('div', { class: 'text rendered' }); // of several steps the last one answers
+    paintMarkdown(answer, text_html);
+    $(':scope > p.text', item).replaceWith(answer);
     setText(line, [...facts, label].filter(Boolean).join(' · '));
     for (const words of [problem && `${problem.message} ${problem.hint ?? ''}`, difference]) {
       if (words) item.append(h('p', { class: 'wrong', role: 'alert' }, words));
