@@ -3,7 +3,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
-const [how, ...where] = process.argv.slice(2);
+const [how, heard, ...where] = process.argv.slice(2);
 const client = new Client({ name: 'test', version: '1' });
 const transport = how === 'http'
   ? new StreamableHTTPClientTransport(new URL(where[0]))
@@ -16,7 +16,7 @@ const refused = await client.callTool({ name: 'chat_completion', arguments: { pr
 const progress = [];
 const loaded = await client.callTool(
   { name: 'load_model', arguments: { model: 'phi-4', wait_s: 20 } }, undefined,
-  { onprogress: (told) => progress.push(told.message) });
+  { onprogress: (told) => { progress.push(told.message); fetch(heard); } });
 
 const abort = new AbortController();
 setTimeout(() => abort.abort(), 300);

@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -16,7 +16,7 @@ from api.security import guarded
 from api.settings import Settings
 from tests import node
 from tests.servers import ScriptedLMStudio, ScriptedModel, serve
-from tests.sockets import until
+from tests.sockets import json_reply, until
 
 pytestmark = pytest.mark.anyio
 
@@ -66,8 +66,16 @@ def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_the_typescript_client_lists_calls_hears_progress_and_aborts(
     how: str, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running_desk(tmp_path) as desk:
+    async with running_desk(tmp_path) as desk, AsyncExitStack() as stack:
         desk.studio.endless = {"slow"}  # what asks for it waits until it is given up
+
+        async def heard(scope: Any, receive: Any, send: Any) -> None:
+            desk.studio.load_may_go.set()
+            await json_reply(send, 200, {})
+
+        # A load ends once its progress was heard: the SDK drops what comes in one piece with the end.
+        desk.studio.load_may_go.clear()
+        release = await stack.enter_async_context(serve(heard))
         where = [f"{desk.url}/mcp"]
         if how == "stdio":
             monkeypatch.setenv("LMDESK_LMSTUDIO_URL", desk.studio_url)
@@ -75,7 +83,7 @@ async def test_the_typescript_client_lists_calls_hears_progress_and_aborts(
             monkeypatch.setenv("LMDESK_EMBEDDED", "off")
             port = desk.url.rpartition(":")[2]
             where = [sys.executable, "-m", "app", "mcp", "--port", port]
-        told = await node.told(str(sdk), how, *where)
+        told = await node.told(str(sdk), how, release, *where)
 
         assert {"list_models", "chat_completion", "autonomous_with_mcp"} <= set(told["tools"])
         assert "lmstudio:qwen/qwen3-4b" in {model["id"] for model in told["models"]}
