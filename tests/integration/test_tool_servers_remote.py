@@ -18,7 +18,8 @@ from api.mcp_server.calls import DeskCalls
 from api.mcp_server.tools import build_server
 from core.errors import ToolServerFailed, ToolServerNotTrusted, ToolTimeout
 from infrastructure.tools.addresses import address_problem, url_problem
-from tests.sockets import Receive, Send, free_port, serve, until
+from infrastructure.tools.remote import remote_client
+from tests.sockets import Receive, Send, free_port, http_json, serve, until
 from tests.tool_boxes import Box, box
 
 pytestmark = pytest.mark.anyio
@@ -317,3 +318,29 @@ async def test_an_address_that_gets_other_headers_is_asked_about_again(tmp_path:
     with pytest.raises(ToolServerNotTrusted, match="The address of the tool server remote"):
         await tools.tools(["remote"])
     assert "Bearer" not in json.dumps((await tools.list()).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+async def test_every_connection_is_closed_though_the_closing_is_cancelled(steps: int) -> None:
+    over = 0
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal over
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http_json({}))
+        await reader.read()
+        over += 1
+        writer.close()
+
+    servers = [await asyncio.start_server(connected, "127.0.0.1", 0) for _ in range(2)]
+    client = remote_client({}, allow_private=True)
+    for server in servers:
+        await client.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    await until(lambda: over == len(servers))
+    for server in servers:
+        server.close()

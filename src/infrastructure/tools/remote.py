@@ -1,10 +1,12 @@
 """HTTP to remote tool servers: only to addresses that were looked at, and nowhere else."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
+from types import TracebackType
 
 import anyio
 import httpcore2
@@ -90,6 +92,26 @@ class _Transport(httpx2.AsyncHTTPTransport):
             keepalive_expiry=3,  # most servers close after five, and a call sent then is lost
             network_backend=_LookingBackend(allow_private=allow_private, only_here=only_here),
         )
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection, also for one who is cancelled meanwhile.
+
+        The pool holds its closing together against anyio's cancels only, not against a task's.
+        """
+        closing = asyncio.create_task(super().aclose())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait({closing})
+            raise
 
 
 class _Small(httpx2.AsyncByteStream):
