@@ -157,8 +157,10 @@ def _fail(out: TextIO, error: str) -> NoReturn:
 def _finish_the_log() -> None:
     """llama.cpp writes its log in a thread of its own, which may still hold the very reason."""
     library = sys.modules.get("xllamacpp.xllamacpp")
+    if library is None:
+        return  # it has not said anything yet
     try:
-        names = ctypes.CDLL(library.__file__ if library else None)
+        names = ctypes.CDLL(library.__file__)
         log = names._Z15common_log_mainv  # common_log_main()
         log.restype = ctypes.c_void_p
         names._Z16common_log_flushP10common_log(ctypes.c_void_p(log()))
